@@ -1,0 +1,1 @@
+"""The assistant worker: turns a reply request into a streamed reply."""

@@ -1,0 +1,1 @@
+"""HTTP routes: parse, call the use case, render."""

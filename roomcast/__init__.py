@@ -1,0 +1,1 @@
+"""The command line and the one-process composition of the three services."""

@@ -13,7 +13,7 @@ from shared.events import Event
 
 
 class BusUnavailableError(Exception):
-    """The bus cannot be reached, or did not confirm in time; what was published may or may not have arrived."""
+    """The bus cannot be reached or did not confirm in time; what was published may have arrived or not."""
 
 
 class PoisonedEventError(Exception):
@@ -34,7 +34,7 @@ class Routed:
     """An event and the gateways that it is for.
 
     Attributes:
-        gateways: instance names; empty for no gateway; None for every gateway (who holds the room is not known).
+        gateways: instance names; empty for none; None for every one (who holds the room is not known).
     """
 
     event: Event
@@ -58,12 +58,16 @@ class Job:
 
 
 JobHandler = Callable[[Job], Awaitable[None]]
-"""Returns: the job is done and acknowledged. Raises `PoisonedEventError` or `UndecodableEventError`: dead letter,
-with the reason. Raises anything else: delivered again after a pause, a bounded number of times, then dead letter."""
+"""Returns: the job is done and acknowledged. Raises `PoisonedEventError` or `UndecodableEventError`: dead
+letter, with the reason. Raises anything else: delivered again after a pause, a bounded number of times, then
+dead letter."""
 
 
 class GatewayListener(Protocol):
-    """Who takes what the bus has for one gateway. Called on the event loop, never concurrently, never awaited."""
+    """Who takes what the bus has for one gateway.
+
+    Called on the event loop, never concurrently, never awaited.
+    """
 
     def relay(self, events: Sequence[Event]) -> None:
         """Takes events in the order in which they were published by each publisher; may repeat one."""

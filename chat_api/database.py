@@ -1,0 +1,49 @@
+"""Connections to PostgreSQL: SQLAlchemy's engine for the use cases, asyncpg's own for the hot paths."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import asyncpg
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+STATEMENT_SECONDS: Final = 4.0
+"""A statement that takes longer is given up, so that a caller hears within five seconds."""
+
+
+def driver_url(database_url: str) -> str:
+    """The URL as SQLAlchemy takes it: `postgresql+asyncpg://…`."""
+    url = make_url(database_url).set(drivername="postgresql+asyncpg")
+    return url.render_as_string(hide_password=False)
+
+
+@asynccontextmanager
+async def open_engine(database_url: str) -> AsyncIterator[AsyncEngine]:
+    """The engine that the use cases share; connections are made when they are needed."""
+    engine = create_async_engine(
+        driver_url(database_url),
+        pool_size=8,
+        max_overflow=8,
+        pool_timeout=STATEMENT_SECONDS,
+        connect_args={"timeout": STATEMENT_SECONDS, "command_timeout": STATEMENT_SECONDS},
+    )
+    try:
+        yield engine
+    finally:
+        await engine.dispose()
+
+
+async def connect(database_url: str) -> asyncpg.Connection:
+    """A connection of one's own.
+
+    Raises:
+        OSError, TimeoutError, asyncpg.PostgresError: the database does not answer or refuses.
+    """
+    return await asyncpg.connect(
+        _asyncpg_url(database_url), timeout=STATEMENT_SECONDS, command_timeout=STATEMENT_SECONDS
+    )
+
+
+def _asyncpg_url(database_url: str) -> str:
+    return make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)

@@ -1,7 +1,7 @@
 """The tables as SQLAlchemy Core sees them; `migrations/` is what makes them.
 
-`messages` and `events` are partitioned by quarters of their `time` (see `partitions.py`). No foreign keys lead
-out of `messages`: whoever inserts there holds the lock on the chat's row.
+`messages` and `events` are partitioned by quarters of their `time` (see `partitions.py`). No foreign keys
+lead out of `messages`: whoever inserts there holds the lock on the chat's row.
 """
 
 from sqlalchemy import (

@@ -1,0 +1,163 @@
+"""Posting in groups: while one statement is in flight, the posts that arrive wait and go in the next.
+
+No post waits for a timer: with nothing in flight a post goes at once, alone. Each gets its own verdict from the
+SQL function `post_messages`, and one post's refusal touches no other.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import astuple, dataclass
+from enum import StrEnum
+from typing import Final
+
+import asyncpg
+import structlog
+from prometheus_client import Histogram
+
+log = structlog.get_logger()
+
+MAX_GROUP: Final = 200
+ANSWER_SECONDS: Final = 4.5
+"""A post that has no verdict by then is answered 503; its key tells later whether it was stored."""
+
+GROUP_SIZE = Histogram(
+    "roomcast_api_post_group_size",
+    "Posts that went into one statement",
+    buckets=(1, 2, 4, 8, 16, 32, 64, 128, 200),
+)
+
+_STATEMENT: Final = (
+    "SELECT ord, verdict, body FROM post_messages"
+    "($1::uuid[], $2, $3, $4, $5::uuid[], $6, $7, $8, $9, $10::uuid[], $11::uuid[], $12, $13)"
+)
+
+
+class Verdict(StrEnum):
+    """What became of a post; the words of `post_messages`."""
+
+    CREATED = "created"
+    REPLAYED = "replayed"
+    AGAIN = "again"
+    SESSION_ENDED = "session_ended"
+    NOT_FOUND = "not_found"
+    IDEMPOTENCY_MISMATCH = "idempotency_mismatch"
+    REPLY_NOT_FOUND = "reply_not_found"
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """One message to be posted, its fields in the order of the parameters of `post_messages`."""
+
+    chat_id: str
+    user_id: str
+    session_id: str
+    content: str
+    reply_to: str | None
+    metadata: str | None
+    mention: bool
+    key: str | None
+    fingerprint: bytes | None
+    message_id: str
+    reply_id: str
+    request_id: str
+    traceparent: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A verdict, and the message's JSON where it is CREATED or REPLAYED."""
+
+    verdict: Verdict
+    body: bytes
+
+
+class PostingUnavailableError(Exception):
+    """The database did not take the post in time; whether it is stored is not known."""
+
+
+_Waiting = tuple[Post, "asyncio.Future[Outcome]"]
+
+
+class Poster:
+    """Takes posts one by one, stores them in groups on a connection of its own. `run()` does the work."""
+
+    def __init__(self, connect: Callable[[], Awaitable[asyncpg.Connection]]) -> None:
+        self._connect = connect
+        self._connection: asyncpg.Connection | None = None
+        self._waiting: list[_Waiting] = []
+        self._arrived = asyncio.Event()
+
+    async def post(self, post: Post) -> Outcome:
+        """Stores a post; returns its verdict, never AGAIN.
+
+        Raises:
+            PostingUnavailableError: no verdict within `ANSWER_SECONDS`.
+        """
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                while (outcome := await self._enqueue(post)).verdict is Verdict.AGAIN:
+                    pass
+        except TimeoutError:
+            raise PostingUnavailableError from None
+        return outcome
+
+    async def run(self) -> None:
+        """Stores what arrives until cancelled."""
+        try:
+            while True:
+                await self._arrived.wait()
+                group, self._waiting = self._waiting[:MAX_GROUP], self._waiting[MAX_GROUP:]
+                if not self._waiting:
+                    self._arrived.clear()
+                await self._settle([waiting for waiting in group if not waiting[1].done()])
+        finally:
+            await self._drop_connection()
+
+    def _enqueue(self, post: Post) -> "asyncio.Future[Outcome]":
+        answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._waiting.append((post, answer))
+        self._arrived.set()
+        return answer
+
+    async def _settle(self, group: Sequence[_Waiting]) -> None:
+        if not group:
+            return
+        GROUP_SIZE.observe(len(group))
+        try:
+            outcomes = await self._store([post for post, _ in group])
+        except asyncpg.DataError as error:
+            # The values of one post do not fit: it alone fails, so each goes by itself.
+            if len(group) > 1:
+                for waiting in group:
+                    await self._settle([waiting])
+                return
+            _fail(group, error)
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            log.warning("posting.failed", posts=len(group), error=repr(error))
+            await self._drop_connection()
+            _fail(group, PostingUnavailableError())
+        else:
+            for (_, answer), outcome in zip(group, outcomes, strict=True):
+                if not answer.done():
+                    answer.set_result(outcome)
+
+    async def _store(self, posts: Sequence[Post]) -> list[Outcome]:
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await self._connect()
+        columns = zip(*map(astuple, posts), strict=True)
+        rows = await self._connection.fetch(_STATEMENT, *map(list, columns))
+        by_order = {
+            row["ord"]: Outcome(Verdict(row["verdict"]), (row["body"] or "").encode()) for row in rows
+        }
+        return [by_order[order] for order in range(1, len(posts) + 1)]
+
+    async def _drop_connection(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.terminate()
+
+
+def _fail(group: Sequence[_Waiting], error: Exception) -> None:
+    for _, answer in group:
+        if not answer.done():
+            answer.set_exception(error)

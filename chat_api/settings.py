@@ -1,0 +1,39 @@
+"""Settings of the API."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr, field_validator
+
+from shared.settings import Settings, WholeNumber, for_text, url_of
+
+TEN_YEARS = 10 * 365 * 24 * 3600
+
+Seconds = Annotated[
+    WholeNumber, Field(ge=1, le=TEN_YEARS, description=f"a number of seconds, 1 to {TEN_YEARS}")
+]
+
+
+def _one_scheme(url: str) -> str:
+    return "postgresql://" + url.removeprefix("postgres://") if url.startswith("postgres://") else url
+
+
+class ApiSettings(Settings):
+    """What the API reads beside what all services share."""
+
+    database_url: Annotated[
+        SecretStr | None, for_text(_one_scheme), url_of("postgresql", "postgres", needs_host=False)
+    ] = Field(None, description="a URL like postgresql://user:password@host:5432/database")
+    jwt_private_key_file: Path | None = Field(None, description="a file with an Ed25519 private key in PEM")
+    access_token_ttl: Seconds = 900
+    refresh_token_ttl: Seconds = 30 * 24 * 3600
+
+    @field_validator("jwt_private_key_file")
+    @classmethod
+    def _readable(cls, path: Path | None) -> Path | None:
+        if path is not None:
+            try:
+                path.read_bytes()
+            except OSError as error:
+                raise ValueError(error.strerror) from None
+        return path

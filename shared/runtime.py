@@ -1,0 +1,138 @@
+"""The life of a process: its event loop, its signals, its HTTP servers, its pauses between attempts."""
+
+import asyncio
+import errno
+import random
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+
+import structlog
+import uvloop
+from aiohttp import web
+
+log = structlog.get_logger()
+
+BACKLOG = 4096
+INTERRUPTED = 130
+
+
+class StartError(Exception):
+    """The program cannot start until a person changes something; the text says what."""
+
+
+def run(main: Callable[[asyncio.Event], Awaitable[None]]) -> int:
+    """Runs `main` to its end and gives the exit status of the process.
+
+    The first SIGINT or SIGTERM sets the event that `main` gets: it should drain and return. A second one
+    cancels `main`.
+
+    Returns:
+        0 after an orderly end, 1 when `main` failed (the reason is on stderr), 130 when it was cut.
+    """
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        try:
+            runner.run(_until_signalled(main))
+        except asyncio.CancelledError:
+            return INTERRUPTED
+        except StartError as error:
+            return _refused(error)
+        except ExceptionGroup as group:
+            refusals, others = group.split(StartError)
+            if others is not None:
+                return _failed(others)
+            return _refused(*_leaves(refusals))
+        except Exception as error:  # noqa: BLE001  # the last place that can say why the process ends
+            return _failed(error)
+    return 0
+
+
+async def _until_signalled(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+    stop = asyncio.Event()
+    task = asyncio.current_task()
+    loop = asyncio.get_running_loop()
+
+    def on_signal(name: str) -> None:
+        if stop.is_set():
+            log.warning("runtime.cut", signal=name)
+            if task is not None:
+                task.cancel()
+        else:
+            log.info("runtime.stopping", signal=name)
+            stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on_signal, number.name)
+    try:
+        await main(stop)
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
+def _leaves(error: BaseException | None) -> list[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
+    return [] if error is None else [error]
+
+
+def _refused(*errors: BaseException) -> int:
+    for error in errors:
+        sys.stderr.write(f"{error}\n")
+    return 1
+
+
+def _failed(error: Exception) -> int:
+    log.error("runtime.failed", exc_info=error)
+    return 1
+
+
+def backoff(first: float = 0.1, most: float = 5.0) -> Iterator[float]:
+    """Pauses in seconds between attempts, without end: doubling from `first` to `most`, with jitter.
+
+    Each is between half and the whole of its step, so that many who lost the same server come back apart.
+    """
+    step = first
+    while True:
+        yield random.uniform(step / 2, step)  # noqa: S311  # spreads load, protects nothing
+        step = min(step * 2, most)
+
+
+@asynccontextmanager
+async def http_server(
+    app: web.Application, host: str, port: int, *, variables: str, drain: float = 10.0
+) -> AsyncIterator[None]:
+    """Serves `app` while the block runs; it listens when the block is entered.
+
+    Leaving stops listening at once, then gives running requests `drain` seconds.
+
+    `variables` is how the variables for this address start, such as "API" for `API_HOST` and `API_PORT`.
+
+    Raises:
+        StartError: it cannot listen there; the text names the variable to change.
+    """
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=drain)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, host, port, backlog=BACKLOG)
+        try:
+            await site.start()
+        except (OSError, socket.gaierror) as error:
+            raise StartError(_why_not_listening(error, host, port, variables)) from error
+        yield
+    finally:
+        await runner.cleanup()
+
+
+def _why_not_listening(error: OSError, host: str, port: int, variables: str) -> str:
+    match error.errno:
+        case errno.EADDRINUSE:
+            return (
+                f"Port {port} on {host} is taken: stop who listens there, or set {variables}_PORT to another."
+            )
+        case errno.EACCES:
+            return f"Port {port} on {host} is not allowed: set {variables}_PORT to one above 1023."
+        case _:
+            return f"Cannot listen on {host}, port {port} ({error.strerror or error}): set {variables}_HOST."

@@ -1,0 +1,60 @@
+"""OpenTelemetry tracing, on only where a collector is configured; nothing of it is imported otherwise."""
+
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Tracer
+
+_TRACEPARENT: Final = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?"
+)
+
+_tracers: "list[Tracer]" = []
+
+
+def enable(service: str, endpoint: str) -> None:
+    """Sends spans to the OTLP/HTTP collector at `endpoint` from now on; what is left goes out at exit."""
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415  # only when on
+    from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
+    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+
+    provider = TracerProvider(resource=Resource.create({"service.name": f"roomcast-{service}"}))
+    exporter = OTLPSpanExporter(endpoint=endpoint.rstrip("/") + "/v1/traces")
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    _tracers[:] = [provider.get_tracer("roomcast")]
+
+
+def enabled() -> bool:
+    """Whether spans are recorded."""
+    return bool(_tracers)
+
+
+def valid_traceparent(text: str) -> bool:
+    """Whether `text` is a W3C `traceparent` header (https://www.w3.org/TR/trace-context/)."""
+    return len(text) <= 256 and _TRACEPARENT.fullmatch(text) is not None
+
+
+def new_traceparent() -> str:
+    """The start of a new trace that is not sampled."""
+    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-00"
+
+
+@contextmanager
+def child_span(name: str, parent: str, attributes: dict[str, Any]) -> Iterator[str]:
+    """Records a span below the traceparent `parent` ("" for none) and gives its own traceparent.
+
+    Only while tracing is `enabled()`.
+    """
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator  # noqa: PLC0415
+
+    propagator = TraceContextTextMapPropagator()
+    above = propagator.extract({"traceparent": parent})
+    with _tracers[0].start_as_current_span(name, context=above, attributes=attributes):
+        carrier: dict[str, str] = {}
+        propagator.inject(carrier)
+        yield carrier.get("traceparent", parent)

@@ -1,14 +1,26 @@
 """The outbox: events written in the transaction of what they tell, and the relay that publishes them."""
 
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
+from typing import Final, Protocol
 
+import asyncpg
+import structlog
+from prometheus_client import Counter, Gauge
 from sqlalchemy import insert, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chat_api.tables import events as events_table
+from shared.bus import BusUnavailableError
 from shared.events import Event
+from shared.ids import now, rfc3339
+from shared.runtime import backoff
 
-CHANNEL = "roomcast_outbox"
+log = structlog.get_logger()
+
+CHANNEL: Final = "roomcast_outbox"
 """NOTIFY on it is a hint that unpublished events may be there; nothing depends on it arriving."""
 
 _NOTIFY = text(f"SELECT pg_notify('{CHANNEL}', '')")
@@ -41,3 +53,108 @@ def _row(event: Event) -> dict[str, object]:
         "traceparent": event.traceparent,
         "body": event.body.decode(),
     }
+
+
+LEADER_LOCK: Final = 7_262_171_002
+"""Advisory lock key: the API instance whose connection holds it relays; another takes over when that goes."""
+BATCH: Final = 500
+LOOK_SECONDS: Final = 1.0
+"""How often the leader looks without a hint, and the others ask whether they can lead."""
+
+LEADER = Gauge("roomcast_api_outbox_leader", "1 while this instance relays the outbox")
+RELAYED = Counter("roomcast_api_outbox_relayed_total", "Events published and marked so", ["type"])
+LAG = Gauge(
+    "roomcast_api_outbox_lag_seconds", "Age of the oldest event in the last batch when it was published"
+)
+
+_UNPUBLISHED: Final = f"SELECT * FROM events WHERE published_at IS NULL ORDER BY position LIMIT {BATCH}"
+_MARK: Final = "UPDATE events SET published_at = now() WHERE id = ANY ($1) AND time >= $2 AND time <= $3"
+
+
+class Publisher(Protocol):
+    """Where the relay hands its events to."""
+
+    async def publish(self, events: Sequence[Event]) -> None:
+        """Publishes in order; returns when every one is confirmed, raises BusUnavailableError otherwise."""
+        ...
+
+
+class Relay:
+    """Publishes what the outbox holds, in the order of positions, and marks it published once confirmed.
+
+    At least once: what was confirmed but not marked when the leader died is published again. Of all instances
+    one leads, by an advisory lock on its connection.
+    """
+
+    def __init__(self, connect: Callable[[], Awaitable[asyncpg.Connection]], publisher: Publisher) -> None:
+        self._connect = connect
+        self._publisher = publisher
+        self._hint = asyncio.Event()
+
+    async def run(self) -> None:
+        """Leads whenever nobody else does, until cancelled; what fails is tried again."""
+        pauses = backoff()
+        while True:
+            try:
+                async with self._connected() as connection:
+                    await self._until_leader(connection)
+                    pauses = backoff()
+                    await self._lead(connection)
+            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                log.warning("outbox.database_away", error=repr(error))
+            except BusUnavailableError as error:
+                log.warning("outbox.bus_away", error=str(error))
+            await asyncio.sleep(next(pauses))
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[asyncpg.Connection]:
+        connection = await self._connect()
+        try:
+            connection.add_termination_listener(lambda _: self._hint.set())
+            await connection.add_listener(CHANNEL, lambda *_: self._hint.set())
+            yield connection
+        finally:
+            LEADER.set(0)
+            connection.terminate()
+
+    async def _until_leader(self, connection: asyncpg.Connection) -> None:
+        while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", LEADER_LOCK):
+            await asyncio.sleep(LOOK_SECONDS)
+        LEADER.set(1)
+        log.info("outbox.leading")
+
+    async def _lead(self, connection: asyncpg.Connection) -> None:
+        while True:
+            self._hint.clear()
+            rows = await connection.fetch(_UNPUBLISHED)
+            if rows:
+                await self._relay(connection, rows)
+            else:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._hint.wait(), LOOK_SECONDS)
+
+    async def _relay(self, connection: asyncpg.Connection, rows: Sequence[asyncpg.Record]) -> None:
+        await self._publisher.publish([_event(row) for row in rows])
+        times = [row["time"] for row in rows]
+        await connection.execute(_MARK, [row["id"] for row in rows], min(times), max(times))
+        LAG.set((now() - min(times)).total_seconds())
+        for row in rows:
+            RELAYED.labels(row["type"]).inc()
+
+
+def _event(row: asyncpg.Record) -> Event:
+    return Event(
+        type=row["type"],
+        body=row["body"].encode(),
+        source=row["source"],
+        subject=row["subject"],
+        name=row["name"],
+        rooms=tuple(row["rooms"]),
+        seq=row["seq"],
+        users=tuple(row["users"]),
+        everywhere=row["everywhere"],
+        request_id=row["request_id"],
+        traceparent=row["traceparent"],
+        id=row["id"],
+        time=rfc3339(row["time"]),
+    )

@@ -1,7 +1,7 @@
 """Posting in groups: while one statement is in flight, the posts that arrive wait and go in the next.
 
-No post waits for a timer: with nothing in flight a post goes at once, alone. Each gets its own verdict from the
-SQL function `post_messages`, and one post's refusal touches no other.
+No post waits for a timer: with nothing in flight a post goes at once, alone. Each gets its own verdict from
+the SQL function `post_messages`, and one post's refusal touches no other.
 """
 
 import asyncio

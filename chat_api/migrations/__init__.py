@@ -20,7 +20,7 @@ class SchemaOutdatedError(Exception):
 
 
 async def is_current(database_url: str) -> bool:
-    """Whether the schema is at least `HEAD`; versions sort as text, a newer one is fine (rolling upgrades)."""
+    """Whether the schema is `HEAD` or newer (as in a rolling upgrade); versions sort as text."""
     connection = await connect(database_url)
     try:
         version = await connection.fetchval("SELECT version_num FROM alembic_version")
@@ -32,7 +32,7 @@ async def is_current(database_url: str) -> bool:
 
 
 async def upgrade(database_url: str) -> None:
-    """Brings the database to `HEAD`, creating everything in an empty one; does nothing where it is current."""
+    """Brings the database to `HEAD`, from whichever version it is at; an empty one too."""
     engine = create_async_engine(driver_url(database_url))
     try:
         async with engine.begin() as connection:

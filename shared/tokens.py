@@ -1,0 +1,196 @@
+"""Access tokens as whoever only verifies sees them: JWTs signed with EdDSA (Ed25519), public keys alone.
+
+The signer is the API, or another issuer whose JWK set (RFC 7517) is configured.
+"""
+
+import hashlib
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import jwt
+import orjson
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from shared.jwks import JwksKeys, KeySource, KeysUnavailableError
+
+__all__ = [
+    "Claims",
+    "JwksKeys",
+    "KeySource",
+    "KeysUnavailableError",
+    "TokenCode",
+    "TokenRefusedError",
+    "Verifier",
+]
+
+ALGORITHM: Final = "EdDSA"
+MAX_TOKEN_LENGTH: Final = 8192
+"""A longer token is refused before anything is decoded."""
+MAX_CLAIM_LENGTH: Final = 255
+MAX_NAME_LENGTH: Final = 80
+CLOCK_SKEW_SECONDS: Final = 30
+"""How far ahead an issuer's clock may be: `iat` and `nbf` up to here in the future are taken."""
+_YEAR_10000: Final = 253_402_300_800
+
+TokenCode = Literal["token_missing", "token_invalid", "token_expired"]
+
+
+class TokenRefusedError(Exception):
+    """The token is not one to trust; `code` is what the caller is told, `reason` is for the log."""
+
+    def __init__(self, code: TokenCode, reason: str = "") -> None:
+        super().__init__(f"{code}: {reason}" if reason else code)
+        self.code: TokenCode = code
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a verified token says.
+
+    Attributes:
+        user_id: `sub`, 1..255 characters.
+        name: `name` (else `preferred_username`, else `sub`), cut at 80 characters.
+        session_id: `sid`, or what stands for it where an issuer has no sessions: `jti`, else a digest of
+            the token.
+        issued_at, expires_at: Unix seconds; `issued_at` is 0 where the issuer does not say.
+        token_id: `jti`, or "".
+        key_id: the header's `kid`.
+        username: `preferred_username`, or None.
+    """
+
+    user_id: str
+    name: str
+    session_id: str
+    issued_at: int
+    expires_at: int
+    token_id: str
+    key_id: str
+    username: str | None = None
+
+
+class Verifier:
+    """Verifies tokens; remembers those it has verified until they expire, the last `remembered` used.
+
+    A remembered token is refused as soon as its key is no longer in the set.
+    """
+
+    def __init__(
+        self,
+        keys: KeySource,
+        *,
+        issuer: str,
+        audience: str,
+        clock: Callable[[], float] = time.time,
+        remembered: int = 10_000,
+    ) -> None:
+        self._keys = keys
+        self._issuer = issuer
+        self._audience = audience
+        self._clock = clock
+        self._remembered = remembered
+        self._verified: OrderedDict[str, tuple[Claims, Ed25519PublicKey]] = OrderedDict()
+
+    async def verify(self, token: str) -> Claims:
+        """What `token` says, if its signature, issuer, audience and times are right.
+
+        Raises:
+            TokenRefusedError: it is missing, invalid or (all else being right) expired.
+            KeysUnavailableError: it names a key that cannot be looked up now.
+        """
+        if not token:
+            raise TokenRefusedError("token_missing")
+        if (known := self._verified.get(token)) is not None and await self._still_good(*known):
+            self._verified.move_to_end(token)
+            return known[0]
+        self._verified.pop(token, None)
+        claims, key = await self._decode(token)
+        self._verified[token] = (claims, key)
+        if len(self._verified) > self._remembered:
+            self._verified.popitem(last=False)
+        return claims
+
+    async def _still_good(self, claims: Claims, key: Ed25519PublicKey) -> bool:
+        return claims.expires_at > self._clock() and await self._keys.key(claims.key_id) is key
+
+    async def _decode(self, token: str) -> tuple[Claims, Ed25519PublicKey]:
+        if len(token) > MAX_TOKEN_LENGTH or not token.isascii():
+            raise TokenRefusedError("token_invalid", "too long or not ASCII")
+        kid = _key_id(token)
+        key = await self._keys.key(kid)
+        if key is None:
+            raise TokenRefusedError("token_invalid", "signed with an unknown key")
+        try:
+            payload = jwt.PyJWS().decode(token, key, algorithms=[ALGORITHM])
+            said = orjson.loads(payload)
+        except (jwt.PyJWTError, ValueError, TypeError) as error:
+            raise TokenRefusedError("token_invalid", str(error)) from None
+        if not isinstance(said, dict):
+            raise TokenRefusedError("token_invalid", "the claims are not an object")
+        self._check(said)
+        fallback = hashlib.sha256(token.encode()).hexdigest()
+        claims = _claims(said, kid, fallback)
+        if claims.expires_at <= self._clock():
+            raise TokenRefusedError("token_expired")
+        return claims, key
+
+    def _check(self, said: Mapping[str, Any]) -> None:
+        if said.get("iss") != self._issuer:
+            raise TokenRefusedError("token_invalid", "another issuer")
+        audience = said.get("aud")
+        if audience != self._audience and not (isinstance(audience, list) and self._audience in audience):
+            raise TokenRefusedError("token_invalid", "for another audience")
+        latest = self._clock() + CLOCK_SKEW_SECONDS
+        for claim in ("iat", "nbf"):
+            if claim in said and _seconds(said, claim) > latest:
+                raise TokenRefusedError("token_invalid", f"not valid yet ({claim})")
+
+
+def _key_id(token: str) -> str:
+    try:
+        header = jwt.get_unverified_header(token)
+    except (jwt.PyJWTError, ValueError, TypeError) as error:
+        raise TokenRefusedError("token_invalid", str(error)) from None
+    if header.get("alg") != ALGORITHM:
+        raise TokenRefusedError("token_invalid", "another algorithm")
+    kid = header.get("kid")
+    if not isinstance(kid, str) or not 0 < len(kid) <= MAX_CLAIM_LENGTH:
+        raise TokenRefusedError("token_invalid", "no key id")
+    return kid
+
+
+def _claims(said: Mapping[str, Any], kid: str, fallback_session: str) -> Claims:
+    if "exp" not in said or "sub" not in said:
+        raise TokenRefusedError("token_invalid", "exp or sub is missing")
+    user_id = _text(said, "sub")
+    token_id = _text(said, "jti") if "jti" in said else ""
+    username = _text(said, "preferred_username") if said.get("preferred_username") else None
+    name = _text(said, "name", longest=None) if said.get("name") else username or user_id
+    return Claims(
+        user_id=user_id,
+        name=name[:MAX_NAME_LENGTH],
+        session_id=_text(said, "sid") if "sid" in said else token_id or fallback_session,
+        issued_at=_seconds(said, "iat") if "iat" in said else 0,
+        expires_at=_seconds(said, "exp"),
+        token_id=token_id,
+        key_id=kid,
+        username=username,
+    )
+
+
+def _text(said: Mapping[str, Any], claim: str, longest: int | None = MAX_CLAIM_LENGTH) -> str:
+    value = said[claim]
+    if not isinstance(value, str) or not value or "\0" in value or (longest and len(value) > longest):
+        raise TokenRefusedError("token_invalid", f"{claim} does not fit")
+    return value
+
+
+def _seconds(said: Mapping[str, Any], claim: str) -> int:
+    """A NumericDate (RFC 7519), which may have a fraction, in whole seconds."""
+    value = said[claim]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _YEAR_10000:
+        raise TokenRefusedError("token_invalid", f"{claim} is not a time")
+    return int(value)

@@ -1,0 +1,72 @@
+"""The worker's composition root: builds its objects, runs until told to stop, drains."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import structlog
+from aiohttp import web
+from redis.asyncio import Redis
+
+from ai_worker.demo import DemoResponder
+from ai_worker.settings import WorkerSettings
+from ai_worker.worker import CONCURRENCY, Worker
+from shared.bus import Bus, WorkQueue
+from shared.bus.publisher import EventPublisher
+from shared.drafts import Drafts
+from shared.interest import InterestReader
+from shared.ops import ops_routes
+from shared.runtime import http_server
+from shared.telemetry import http_middleware
+
+DRAIN_SECONDS: Final = 15.0
+"""For how long a stop waits for the replies that are being written; then another worker begins them anew."""
+
+log = structlog.get_logger()
+
+
+async def serve(
+    settings: WorkerSettings,
+    *,
+    bus: Bus,
+    redis: Redis,
+    stop: asyncio.Event,
+    started: Callable[[], None],
+) -> None:
+    """Writes replies and serves health and metrics until `stop` is set.
+
+    Calls `started` once it listens; returns when no reply is being written any more, at most `DRAIN_SECONDS`
+    later. What was not finished goes back to the bus.
+    """
+    worker = Worker(
+        responder=DemoResponder(),
+        publisher=EventPublisher(bus=bus, interest=InterestReader(redis)),
+        drafts=Drafts(redis),
+    )
+    app = web.Application(middlewares=[http_middleware("worker")])
+    app.add_routes(ops_routes({"rabbitmq": bus.ping, "redis": _ping(redis)}))
+    async with (
+        http_server(app, settings.worker_host, settings.worker_port, variables="WORKER"),
+        asyncio.TaskGroup() as group,
+    ):
+        consumer = group.create_task(
+            bus.consume(WorkQueue.ASSISTANT_REQUESTS, worker.handle, concurrency=CONCURRENCY)
+        )
+        started()
+        await stop.wait()
+        await _drain(consumer)
+
+
+async def _drain(consumer: asyncio.Task[None]) -> None:
+    consumer.cancel()
+    done, _ = await asyncio.wait({consumer}, timeout=DRAIN_SECONDS)
+    if not done:
+        log.warning("worker.drain_cut", after_seconds=DRAIN_SECONDS)
+        consumer.cancel()
+
+
+def _ping(redis: Redis) -> Callable[[], Awaitable[None]]:
+    async def ping() -> None:
+        await redis.ping()
+
+    return ping

@@ -1,0 +1,87 @@
+"""The demo assistant: needs no key and no network, and answers the same message in the same way.
+
+It quotes what it answers. Three words in a message make it do more: `/time` call a tool, `/slow` take about
+ten seconds, `/fail` fail.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, Callable
+from datetime import datetime
+from typing import Final
+
+from ai_worker.responder import Part, ResponderError, TextDelta, ToolCalling, ToolCompleted
+from ai_worker.stream import MAX_CONTENT, WINDOW
+from shared.events import ReplyRequested
+from shared.ids import now, rfc3339
+
+CLOCK_TOOL: Final = "clock"
+FAILURE_CODE: Final = "demo_failure"
+
+_COMMAND: Final = re.compile(r"(?<![\w/])/(time|slow|fail)(?!\w)", re.IGNORECASE)
+_WORD: Final = re.compile(r"\s*\S+|\s+\Z")
+_FRAMES: Final = (
+    "This is the demo assistant: no model was asked. {time}You wrote: {words}",
+    "Demo assistant. {time}{words}",
+    "Demo. {time}{words}",
+    "{time}{words}",
+    "{words}",
+)
+"""From the one that says most to the one that leaves most room for the words of the message."""
+
+_PAUSE: Final = WINDOW * 4 / 3
+"""Seconds between two pieces: longer than the window in which pieces are joined to one chunk."""
+_MAX_PIECES: Final = 24
+_SLOW_SECONDS: Final = 10.0
+
+
+class DemoResponder:
+    """Answers by quoting, in a second or less (see `/slow`)."""
+
+    def __init__(self, *, clock: Callable[[], datetime] = now) -> None:
+        self._clock = clock
+
+    async def respond(self, request: ReplyRequested) -> AsyncGenerator[Part, None]:
+        """The demo's reply.
+
+        Raises:
+            ResponderError: the message holds `/fail`.
+        """
+        words = message_to_answer(request)
+        commands = {found.lower() for found in _COMMAND.findall(words)}
+        if "fail" in commands:
+            raise ResponderError(FAILURE_CODE)
+        time = ""
+        if "time" in commands:
+            yield ToolCalling(CLOCK_TOOL)
+            time = f"The time is {rfc3339(self._clock())}. "
+            yield ToolCompleted(CLOCK_TOOL)
+        pieces = _WORD.findall(compose(words, time))
+        if "slow" in commands:
+            pause = _SLOW_SECONDS / max(1, len(pieces) - 1)
+        else:
+            pieces, pause = grouped(pieces, _MAX_PIECES), _PAUSE
+        for index, piece in enumerate(pieces):
+            if index:
+                await asyncio.sleep(pause)
+            yield TextDelta(piece)
+
+
+def message_to_answer(request: ReplyRequested) -> str:
+    """The content of the message that the request names; of the last one when it names none."""
+    asked = next((past for past in request.history if past.id == request.reply_to), None)
+    if asked is None and request.history:
+        asked = request.history[-1]
+    return asked.content if asked else ""
+
+
+def compose(words: str, time: str) -> str:
+    """The reply, of at most `MAX_CONTENT` characters: the words count most, then the time, then the rest."""
+    candidates = (frame.format(words=words, time=time) for frame in _FRAMES)
+    return next((text for text in candidates if len(text) <= MAX_CONTENT), words[:MAX_CONTENT])
+
+
+def grouped(pieces: list[str], count: int) -> list[str]:
+    """The same text in at most `count` pieces of about as many words each."""
+    step = -(-len(pieces) // count) or 1
+    return ["".join(pieces[start : start + step]) for start in range(0, len(pieces), step)]

@@ -1,0 +1,101 @@
+"""A request becomes a reply."""
+
+from time import perf_counter
+from typing import Final, assert_never
+
+import structlog
+from prometheus_client import Counter, Gauge, Histogram
+
+from ai_worker.broadcast import Drafts, Publisher, ReplyBroadcast
+from ai_worker.responder import Responder, ResponderError, ToolCalling, ToolCompleted
+from ai_worker.stream import Chunk, coalesced
+from shared.bus import Job, PoisonedEventError
+from shared.events import ReplyRequested, command_of
+from shared.telemetry import request_context
+
+CONCURRENCY: Final = 32
+"""Replies that one process writes at once."""
+INTERNAL: Final = "internal"
+"""The code of a failure that nobody foresaw."""
+EMPTY: Final = "empty_reply"
+"""The code of a reply without a word."""
+
+REPLIES = Counter("roomcast_worker_replies", "Attempts at a reply, by how they ended.", ["outcome"])
+IN_PROGRESS = Gauge("roomcast_worker_replies_in_progress", "Replies being written.")
+FIRST_CHUNK = Histogram(
+    "roomcast_worker_first_chunk_seconds", "From the request's arrival to the first chunk."
+)
+DURATION = Histogram(
+    "roomcast_worker_reply_seconds",
+    "From the request's arrival to the confirmed outcome.",
+    buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160),
+)
+
+log = structlog.get_logger()
+
+
+class Worker:
+    """Writes the replies that are asked for; `handle` is the handler of a work queue."""
+
+    def __init__(self, *, responder: Responder, publisher: Publisher, drafts: Drafts) -> None:
+        self._responder = responder
+        self._publisher = publisher
+        self._drafts = drafts
+
+    async def handle(self, job: Job) -> None:
+        """Writes one reply; returns when the bus has confirmed its outcome.
+
+        A failure that another attempt may mend is raised, but on the last attempt told to the API.
+
+        Raises:
+            PoisonedEventError: the event asks for something else.
+            UndecodableEventError: the event cannot be read.
+        """
+        request = command_of(job.event)
+        if not isinstance(request, ReplyRequested):
+            raise PoisonedEventError(f"a worker cannot handle {job.event.type}")
+        broadcast = ReplyBroadcast(request, job.event, publisher=self._publisher, drafts=self._drafts)
+        with request_context(job.event.request_id, job.event.traceparent), IN_PROGRESS.track_inprogress():
+            await self._attempt(job, request, broadcast)
+
+    async def _attempt(self, job: Job, request: ReplyRequested, broadcast: ReplyBroadcast) -> None:
+        started, outcome = perf_counter(), "abandoned"
+        try:
+            await self._write(request, broadcast, started)
+            await broadcast.finished()
+            outcome = "finished"
+        except ResponderError as error:
+            await broadcast.failed(error.code)
+            outcome = "failed"
+        except Exception:
+            log.exception(
+                "reply.attempt_failed", reply_id=request.reply_id, attempt=job.attempt, last=job.last
+            )
+            if not job.last:
+                outcome = "retried"
+                raise
+            await broadcast.failed(INTERNAL)
+            outcome = "failed"
+        finally:
+            seconds = perf_counter() - started
+            REPLIES.labels(outcome).inc()
+            DURATION.observe(seconds)
+            log.info("reply.attempted", reply_id=request.reply_id, outcome=outcome, seconds=round(seconds, 3))
+
+    async def _write(self, request: ReplyRequested, broadcast: ReplyBroadcast, started: float) -> None:
+        await broadcast.started()
+        async with coalesced(self._responder.respond(request)) as pieces:
+            async for piece in pieces:
+                match piece:
+                    case Chunk():
+                        if piece.is_final and not broadcast.content + piece.content:
+                            raise ResponderError(EMPTY)
+                        await broadcast.chunk(piece)
+                        if piece.index == 0:
+                            FIRST_CHUNK.observe(perf_counter() - started)
+                    case ToolCalling(tool):
+                        await broadcast.status("tool_calling", tool=tool)
+                    case ToolCompleted(tool):
+                        await broadcast.status("tool_completed", tool=tool)
+                    case _:
+                        assert_never(piece)

@@ -1,0 +1,247 @@
+"""One request becomes one reply: what is published, in which order, and what happens when things fail."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any
+
+import orjson
+import pytest
+
+from ai_worker.demo import DemoResponder
+from ai_worker.responder import Part, Responder, TextDelta
+from ai_worker.worker import Worker
+from shared.bus import BusUnavailableError, Job, PoisonedEventError
+from shared.events import (
+    REPLY_CHUNK,
+    REPLY_FAILED,
+    REPLY_FINISHED,
+    REPLY_REQUESTED,
+    REPLY_STATUS,
+    Event,
+    HistoryMessage,
+    ReplyFinished,
+    ReplyRequested,
+    UndecodableEventError,
+    chat_room,
+    command_of,
+)
+from shared.ids import new_id
+
+
+class Recorder:
+    """Publisher and draft store in one, so that the order between the two shows; fails when told to."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.log: list[tuple[Any, ...]] = []
+        self.refusals: dict[str, int] = {}
+        self.chunk_published = asyncio.Event()
+
+    async def publish(self, events: Sequence[Event]) -> None:
+        for event in events:
+            if self.refusals.get(event.type, 0) > 0:
+                self.refusals[event.type] -= 1
+                raise BusUnavailableError
+            self.events.append(event)
+            self.log.append((event.type, body_of(event)))
+            if event.type == REPLY_CHUNK:
+                self.chunk_published.set()
+
+    async def start(self, chat_id: str, reply_id: str) -> None:
+        self.log.append(("draft.started", chat_id, reply_id))
+
+    async def append(self, chat_id: str, reply_id: str, index: int, text: str, content: str) -> None:
+        self.log.append(("draft.appended", chat_id, reply_id, index, text, content))
+
+
+class Broken:
+    """Says a word, then breaks in a way that nobody foresaw."""
+
+    async def respond(self, request: ReplyRequested) -> AsyncGenerator[Part, None]:
+        yield TextDelta("half a ")
+        raise RuntimeError("the model's library has a bug")
+
+
+class Silent:
+    """Ends without a word."""
+
+    async def respond(self, request: ReplyRequested) -> AsyncGenerator[Part, None]:
+        yield TextDelta("")
+
+
+def body_of(event: Event) -> dict[str, Any]:
+    body: dict[str, Any] = orjson.loads(event.body)
+    return body
+
+
+def request_for(content: str) -> ReplyRequested:
+    asked = HistoryMessage(id=new_id(), role="USER", user_id="ann", name="Ann", content=content)
+    return ReplyRequested(
+        reply_id=new_id(),
+        chat_id=new_id(),
+        reply_to=asked.id,
+        title="A chat",
+        context=None,
+        members={"ann": "Ann"},
+        history=(asked,),
+    )
+
+
+def job_for(request: ReplyRequested, *, attempt: int = 1, last: bool = False) -> Job:
+    event = Event(REPLY_REQUESTED, request.json_bytes(), request_id="req-1", traceparent="00-1-2-01")
+    return Job(event, attempt=attempt, last=last)
+
+
+async def answered(recorder: Recorder, job: Job, responder: Responder | None = None) -> None:
+    worker = Worker(responder=responder or DemoResponder(), publisher=recorder, drafts=recorder)
+    await worker.handle(job)
+
+
+async def test_thinking_then_chunks_then_the_finished_reply() -> None:
+    """The order of the contract, bodies to the letter."""
+    recorder, request = Recorder(), request_for("hello there")
+    await answered(recorder, job_for(request))
+    types = [event.type for event in recorder.events]
+    chunks = [body_of(event) for event in recorder.events if event.type == REPLY_CHUNK]
+    assert types == [REPLY_STATUS, *[REPLY_CHUNK] * len(chunks), REPLY_FINISHED]
+    assert body_of(recorder.events[0]) == {
+        "chatId": request.chat_id,
+        "replyId": request.reply_id,
+        "replyTo": request.reply_to,
+        "status": "thinking",
+        "data": {},
+    }
+    assert all(set(chunk) == {"chatId", "replyId", "index", "content", "isFinal"} for chunk in chunks)
+    assert [chunk["index"] for chunk in chunks] == list(range(len(chunks)))
+    assert [chunk["isFinal"] for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
+    finished = command_of(recorder.events[-1])
+    assert finished == ReplyFinished(
+        reply_id=request.reply_id,
+        chat_id=request.chat_id,
+        content="".join(chunk["content"] for chunk in chunks),
+    )
+
+
+async def test_room_events_go_to_the_chat_and_outcomes_to_no_room() -> None:
+    """Sockets get status and chunks alone, each tied to the request that caused it."""
+    recorder, request = Recorder(), request_for("/time")
+    await answered(recorder, job_for(request))
+    for event in recorder.events:
+        to_room = event.type in {REPLY_STATUS, REPLY_CHUNK}
+        assert event.rooms == ((chat_room(request.chat_id),) if to_room else ())
+        assert event.name == {REPLY_STATUS: "ai-status", REPLY_CHUNK: "ai-chunk"}.get(event.type, "")
+        assert (event.request_id, event.traceparent) == ("req-1", "00-1-2-01")
+
+
+async def test_a_tool_call_is_told_before_the_first_chunk() -> None:
+    """`tool_calling` and `tool_completed`, each with the tool's name."""
+    recorder = Recorder()
+    await answered(recorder, job_for(request_for("/time")))
+    statuses = [body_of(event) for event in recorder.events if event.type == REPLY_STATUS]
+    assert [(status["status"], status["data"]) for status in statuses] == [
+        ("thinking", {}),
+        ("tool_calling", {"tool": "clock"}),
+        ("tool_completed", {"tool": "clock"}),
+    ]
+    assert [event.type for event in recorder.events[:4]] == [REPLY_STATUS] * 3 + [REPLY_CHUNK]
+
+
+async def test_each_chunk_is_in_the_draft_before_it_is_published() -> None:
+    """Who joins between the two finds it in one of them."""
+    recorder, request = Recorder(), request_for("hello")
+    await answered(recorder, job_for(request))
+    assert recorder.log[0] == ("draft.started", request.chat_id, request.reply_id)
+    content = ""
+    for draft, sent in zip(recorder.log[2:-1:2], recorder.log[3:-1:2], strict=True):
+        content += sent[1]["content"]
+        assert sent[0] == REPLY_CHUNK
+        index, text = sent[1]["index"], sent[1]["content"]
+        assert draft == ("draft.appended", request.chat_id, request.reply_id, index, text, content)
+
+
+async def test_a_refused_reply_is_reported_with_its_code() -> None:
+    """`/fail`: the API hears why; no chunk, no reply, no other attempt."""
+    recorder, request = Recorder(), request_for("/fail")
+    await answered(recorder, job_for(request))
+    assert [event.type for event in recorder.events] == [REPLY_STATUS, REPLY_FAILED]
+    assert body_of(recorder.events[-1]) == {
+        "type": REPLY_FAILED,
+        "replyId": request.reply_id,
+        "chatId": request.chat_id,
+        "code": "demo_failure",
+    }
+
+
+async def test_an_empty_reply_is_a_failure() -> None:
+    """A message has at least one character."""
+    recorder = Recorder()
+    await answered(recorder, job_for(request_for("hello")), Silent())
+    assert body_of(recorder.events[-1])["code"] == "empty_reply"
+    assert [event.type for event in recorder.events] == [REPLY_STATUS, REPLY_FAILED]
+
+
+async def test_an_unforeseen_failure_is_left_to_the_bus() -> None:
+    """Another attempt may do better: nothing is reported yet."""
+    recorder = Recorder()
+    with pytest.raises(RuntimeError, match="bug"):
+        await answered(recorder, job_for(request_for("hello")), Broken())
+    assert REPLY_FAILED not in {event.type for event in recorder.events}
+
+
+async def test_the_last_attempt_reports_an_unforeseen_failure() -> None:
+    """The room is not left waiting."""
+    recorder = Recorder()
+    await answered(recorder, job_for(request_for("hello"), attempt=5, last=True), Broken())
+    assert body_of(recorder.events[-1])["code"] == "internal"
+
+
+async def test_another_attempt_begins_at_the_first_chunk() -> None:
+    """The draft is begun anew and indexes start at 0."""
+    recorder, request = Recorder(), request_for("hello")
+    with pytest.raises(RuntimeError):
+        await answered(recorder, job_for(request), Broken())
+    first = len(recorder.log)
+    await answered(recorder, job_for(request, attempt=2))
+    again = recorder.log[first:]
+    assert again[0] == ("draft.started", request.chat_id, request.reply_id)
+    assert next(entry[1]["index"] for entry in again if entry[0] == REPLY_CHUNK) == 0
+
+
+async def test_lost_chunks_do_not_lose_the_reply() -> None:
+    """The bus is away for a moment: chunks are ephemeral, the finished reply is whole."""
+    recorder, request = Recorder(), request_for("hello there, who are you")
+    recorder.refusals = {REPLY_CHUNK: 2, REPLY_STATUS: 1}
+    await answered(recorder, job_for(request))
+    indexes = [body_of(event)["index"] for event in recorder.events if event.type == REPLY_CHUNK]
+    assert indexes == list(range(2, 2 + len(indexes)))
+    assert "hello there, who are you" in body_of(recorder.events[-1])["content"]
+
+
+@pytest.mark.parametrize(("content", "outcome"), [("hello", REPLY_FINISHED), ("/fail", REPLY_FAILED)])
+async def test_the_outcome_is_published_until_the_bus_confirms_it(content: str, outcome: str) -> None:
+    """The job is not done before somebody else is responsible."""
+    recorder = Recorder()
+    recorder.refusals = {outcome: 3}
+    await answered(recorder, job_for(request_for(content)))
+    assert recorder.refusals[outcome] == 0
+    assert [event.type for event in recorder.events].count(outcome) == 1
+
+
+async def test_a_cut_reply_is_not_reported() -> None:
+    """A worker that is stopped leaves the request to another."""
+    recorder = Recorder()
+    task = asyncio.create_task(answered(recorder, job_for(request_for("/slow"))))
+    await recorder.chunk_published.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert {event.type for event in recorder.events} == {REPLY_STATUS, REPLY_CHUNK}
+
+
+async def test_what_a_worker_cannot_handle_is_refused_by_name() -> None:
+    """It becomes a dead letter with a reason."""
+    finished = ReplyFinished(reply_id="r", chat_id="c", content="x")
+    with pytest.raises(PoisonedEventError, match=REPLY_FINISHED):
+        await answered(Recorder(), Job(Event(REPLY_FINISHED, finished.json_bytes())))
+    with pytest.raises(UndecodableEventError):
+        await answered(Recorder(), Job(Event(REPLY_REQUESTED, b"{}")))

@@ -193,3 +193,27 @@ class Unavailable(Problem):
 
     def __init__(self, detail: str | None = None, *, retry_after: int = 2) -> None:
         super().__init__(detail, headers={"Retry-After": str(max(1, retry_after))})
+
+
+class IdempotencyMismatch(Problem):
+    """The Idempotency-Key was used for another message: take a new key for each message."""
+
+    status, code, title = 422, "idempotency_mismatch", "Idempotency key reused"
+
+
+class ReplyNotFound(Problem):
+    """What replyTo names is not a message of this chat."""
+
+    status, code, title = 422, "reply_not_found", "Reply not found"
+
+
+class OwnerCannotLeave(Problem):
+    """The owner cannot leave the chat; the owner can delete it."""
+
+    status, code, title = 422, "owner_cannot_leave", "Owner cannot leave"
+
+
+class Deleted(Problem):
+    """The message was deleted."""
+
+    status, code, title = 409, "deleted", "Deleted"

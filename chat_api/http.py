@@ -1,0 +1,283 @@
+"""Endpoints: declared with their models, checked at the door, described by the same declaration.
+
+A route module makes `Endpoints("Chats")` and decorates its handlers; `add_endpoints` puts them into an
+application. A handler gets a `Call` in which everything has been checked, and answers or raises a `Problem`.
+"""
+
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Generic, Protocol, Required, TypedDict, TypeVar, Unpack, get_args
+
+from aiohttp import web
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from chat_api.decoding import field_path, fits_text, misfits, read_json, single_values
+from chat_api.problems import FieldError, NotFound, Problem, ValidationFailed
+from shared.ids import as_uuid
+
+B = TypeVar("B", bound=BaseModel | None)
+Q = TypeVar("Q", bound=BaseModel | None)
+
+_PATH_PARAMETER: Final = re.compile(r"\{(\w+)\}")
+_INTEGER: Final = re.compile(r"-?[0-9]{1,18}", re.ASCII)
+_MAX_USER_ID: Final = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls, as the access token says; `expires_at` (Unix seconds) is when the token does."""
+
+    user_id: str
+    session_id: str
+    name: str
+    expires_at: int
+
+
+NOBODY: Final = Caller(user_id="", session_id="", name="", expires_at=0)
+"""The caller of an open endpoint."""
+
+
+class Authenticator(Protocol):
+    """Knows callers by their tokens."""
+
+    async def caller(self, authorization: str | None, *, session_checked: bool) -> Caller:
+        """Who sends this `Authorization` header; `session_checked`: the endpoint asks for ended sessions.
+
+        Raises:
+            TokenMissing, TokenInvalid, TokenExpired, Unavailable: nobody who may call, or not known now.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[B, Q]):
+    """A call that fits its endpoint.
+
+    Attributes:
+        body, query: the endpoint's models, or None where it has none.
+        path: the path's parameters; ids of chats, messages and replies in lower case.
+        headers: those of the endpoint's declared headers that were sent.
+    """
+
+    request: web.Request
+    caller: Caller
+    body: B
+    query: Q
+    path: Mapping[str, str]
+    headers: Mapping[str, str]
+
+
+Operation = Callable[[Call[B, Q]], Awaitable[web.StreamResponse]]
+
+
+class Declared(TypedDict, total=False):
+    """What an endpoint says of itself beside its path, body and query.
+
+    Attributes:
+        answers: the model of each status it answers with; None for no body.
+        problems: those it raises beyond what every endpoint may.
+        headers: request headers it reads, each with the type that it has to fit.
+        open: needs no token.
+        session_checked: finds out itself whether the caller's session has ended.
+    """
+
+    summary: Required[str]
+    answers: Required[Mapping[int, type[BaseModel] | None]]
+    description: str
+    problems: Sequence[type[Problem]]
+    headers: Mapping[str, Any]
+    open: bool
+    session_checked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One method of one path."""
+
+    tag: str
+    method: str
+    path: str
+    body: type[BaseModel] | None
+    query: type[BaseModel] | None
+    declared: Declared
+    operation: Operation[Any, Any]
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The names in its path."""
+        return tuple(_PATH_PARAMETER.findall(self.path))
+
+
+class Endpoints:
+    """The endpoints of one topic, in the order in which they are described."""
+
+    def __init__(self, tag: str) -> None:
+        self.tag = tag
+        self.all: list[Endpoint] = []
+
+    def get(
+        self, path: str, *, query: type[Q] | None = None, **declared: Unpack[Declared]
+    ) -> Callable[[Operation[None, Q]], Operation[None, Q]]:
+        """Declares `GET path`, and HEAD with it."""
+        return self._add("GET", path, None, query, declared)
+
+    def post(
+        self,
+        path: str,
+        *,
+        body: type[B] | None = None,
+        query: type[Q] | None = None,
+        **declared: Unpack[Declared],
+    ) -> Callable[[Operation[B, Q]], Operation[B, Q]]:
+        """Declares `POST path`."""
+        return self._add("POST", path, body, query, declared)
+
+    def patch(
+        self,
+        path: str,
+        *,
+        body: type[B] | None = None,
+        query: type[Q] | None = None,
+        **declared: Unpack[Declared],
+    ) -> Callable[[Operation[B, Q]], Operation[B, Q]]:
+        """Declares `PATCH path`."""
+        return self._add("PATCH", path, body, query, declared)
+
+    def delete(
+        self, path: str, *, query: type[Q] | None = None, **declared: Unpack[Declared]
+    ) -> Callable[[Operation[None, Q]], Operation[None, Q]]:
+        """Declares `DELETE path`."""
+        return self._add("DELETE", path, None, query, declared)
+
+    def _add(
+        self, method: str, path: str, body: Any, query: Any, declared: Declared
+    ) -> Callable[[Operation[B, Q]], Operation[B, Q]]:
+        def declare(operation: Operation[B, Q]) -> Operation[B, Q]:
+            self.all.append(Endpoint(self.tag, method, path, body, query, declared, operation))
+            return operation
+
+        return declare
+
+
+def add_endpoints(app: web.Application, groups: Sequence[Endpoints], *, authenticator: Authenticator) -> None:
+    """Puts the endpoints into `app`."""
+    for group in groups:
+        for endpoint in group.all:
+            handler = _door(endpoint, authenticator)
+            if endpoint.method == "GET":
+                app.router.add_get(endpoint.path, handler)
+            else:
+                app.router.add_route(endpoint.method, endpoint.path, handler)
+
+
+def answer(
+    status: int, content: BaseModel | bytes | None = None, headers: Mapping[str, str] | None = None
+) -> web.Response:
+    """An answer: a model, JSON bytes made already, or nothing."""
+    if content is None:
+        return web.Response(status=status, headers=headers)
+    body = content if isinstance(content, bytes) else content.model_dump_json(by_alias=True).encode()
+    return web.Response(status=status, body=body, headers=headers, content_type="application/json")
+
+
+def _door(
+    endpoint: Endpoint, authenticator: Authenticator
+) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """What a request passes on its way to the operation: token, path, headers, query, body."""
+    declared, operation, body_model = endpoint.declared, endpoint.operation, endpoint.body
+    is_open = declared.get("open", False)
+    session_checked = declared.get("session_checked", False)
+    read_query = _query_reader(endpoint.query)
+    read_headers = _header_reader(declared.get("headers", {}))
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        caller = NOBODY
+        if not is_open:
+            authorization = request.headers.get("Authorization")
+            caller = await authenticator.caller(authorization, session_checked=session_checked)
+        path = _path_values(request)
+        headers = read_headers(request)
+        query = read_query(request)
+        body = None if body_model is None else _validated(body_model, await read_json(request))
+        return await operation(Call(request, caller, body, query, path, headers))
+
+    return handle
+
+
+def _validated(model: type[BaseModel], value: Any) -> BaseModel:
+    try:
+        return model.model_validate(value, strict=True, by_alias=True, by_name=False)
+    except ValidationError as error:
+        raise misfits(error) from None
+
+
+def _path_values(request: web.Request) -> Mapping[str, str]:
+    """The path's parameters. What cannot be an id is the id of nothing.
+
+    Raises:
+        NotFound: one is not a UUID, or not a text that could be a user's id.
+    """
+    values = {}
+    for name, value in request.match_info.items():
+        if name == "userId":
+            if len(value) > _MAX_USER_ID or not fits_text(value):
+                raise NotFound
+            values[name] = value
+        elif (parsed := as_uuid(value)) is not None:
+            values[name] = str(parsed)
+        else:
+            raise NotFound
+    return values
+
+
+def _query_reader(model: type[BaseModel] | None) -> Callable[[web.Request], BaseModel | None]:
+    """Reads a query into `model`; an endpoint without one takes no parameters."""
+    if model is None:
+        return _no_query
+    integers = {
+        declared.alias or name
+        for name, declared in model.model_fields.items()
+        if declared.annotation is int or int in get_args(declared.annotation)
+    }
+
+    def read(request: web.Request) -> BaseModel:
+        values: dict[str, str | int] = {}
+        for name, value in single_values(request.query).items():
+            # What is not written as an integer stays a string, which no integer field takes.
+            values[name] = int(value) if name in integers and _INTEGER.fullmatch(value) else value
+        return _validated(model, values)
+
+    return read
+
+
+def _no_query(request: web.Request) -> None:
+    if request.query_string:
+        unknown = single_values(request.query)
+        raise ValidationFailed(
+            errors=[{"field": field_path((name,)), "message": "unknown parameter"} for name in unknown]
+        )
+
+
+def _header_reader(types: Mapping[str, Any]) -> Callable[[web.Request], Mapping[str, str]]:
+    adapters = {name: TypeAdapter[str](kind) for name, kind in types.items()}
+
+    def read(request: web.Request) -> Mapping[str, str]:
+        return {
+            name: _header(request, name, adapter)
+            for name, adapter in adapters.items()
+            if name in request.headers
+        }
+
+    return read
+
+
+def _header(request: web.Request, name: str, adapter: TypeAdapter[str]) -> str:
+    values = request.headers.getall(name)
+    if len(values) > 1 or not fits_text(values[0]):
+        raise ValidationFailed(errors=[FieldError(field=name, message="must be given once, in UTF-8")])
+    try:
+        return adapter.validate_python(values[0], strict=True)
+    except ValidationError as error:
+        raise ValidationFailed(
+            errors=[FieldError(field=name, message=each["msg"]) for each in error.errors()]
+        ) from None

@@ -1,0 +1,77 @@
+"""What the API's models share: camelCase names, and the types whose bounds the contract gives.
+
+A model validates and describes itself: OpenAPI is made from these.
+"""
+
+from typing import Annotated, Any, Final
+
+import orjson
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema
+from pydantic.alias_generators import to_camel
+
+MAX_OBJECT_BYTES: Final = 16 * 1024
+MAX_SEQ: Final = 2**53 - 1
+"""Larger integers are not exact in JavaScript."""
+NO_NUL: Final = r"^[^\u0000]*$"
+"""How a schema says that NUL does not fit; `decoding` is what refuses it, before any model looks."""
+
+
+class ApiModel(BaseModel):
+    """A body, a query or an answer: made by Python name, read and written in camelCase.
+
+    Bodies are validated strictly (no `"1"` for 1, no 1 for true); an unknown field does not fit. Arrays are
+    `list`s: a strict `tuple` takes none.
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+        alias_generator=to_camel,
+        validate_by_name=True,
+        validate_by_alias=True,
+        serialize_by_alias=True,
+        extra="forbid",
+    )
+
+
+def text(shortest: int, longest: int, *, description: str | None = None) -> Any:
+    """What `Annotated` says of a string of `shortest`..`longest` code points."""
+    return Field(
+        min_length=shortest,
+        max_length=longest,
+        description=description,
+        json_schema_extra={"pattern": NO_NUL},
+    )
+
+
+def _fits(value: dict[str, Any]) -> dict[str, Any]:
+    if len(orjson.dumps(value)) > MAX_OBJECT_BYTES:
+        raise ValueError("must be at most 16 KiB as JSON")
+    return value
+
+
+JsonObject = Annotated[
+    dict[str, Any],
+    AfterValidator(_fits),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "propertyNames": {"pattern": NO_NUL},
+            "additionalProperties": {"$ref": "#/components/schemas/JsonValue"},
+            "description": "Any JSON object of at most 16 KiB.",
+        }
+    ),
+]
+"""An object that callers keep with a chat or a message; at most 16 KiB as compact JSON."""
+
+Uuid = Annotated[str, Field(json_schema_extra={"format": "uuid"})]
+"""An id in an answer."""
+
+Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+"""A time in an answer: RFC 3339, UTC, milliseconds."""
+
+Seq = Annotated[int, Field(ge=0, le=MAX_SEQ)]
+"""A message's number in its chat; 0 is before the first."""
+
+DisplayName = Annotated[str, text(1, 80)]
+UserId = Annotated[str, text(1, 255)]
+Password = Annotated[str, StringConstraints(min_length=8, max_length=128)]

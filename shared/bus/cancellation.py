@@ -1,0 +1,13 @@
+"""Telling whose cancellation a `CancelledError` is."""
+
+import asyncio
+
+
+def told_to_stop() -> bool:
+    """Whether the current task is being cancelled.
+
+    If not, a `CancelledError` is no order to stop: aiormq raises it for a link that is closed, and anything
+    awaited may let one out.
+    """
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -1,0 +1,73 @@
+"""The bus between processes: RabbitMQ."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from aiormq.abc import AbstractConnection
+
+from shared.bus import Bus, GatewayListener, JobHandler, Routed, WorkQueue
+from shared.bus.jobs import Consumer
+from shared.bus.link import Linked, supervised
+from shared.bus.metrics import PUBLISHED
+from shared.bus.outgoing import plan
+from shared.bus.sender import Sender
+from shared.bus.subscription import Subscription
+
+
+@asynccontextmanager
+async def rabbit_bus(url: str, *, name: str) -> AsyncIterator[Bus]:
+    """The bus at `url` (`amqp://…`, `amqps://…`), for as long as the block runs.
+
+    Enters at once, whether the broker is there or not. `name` is what the broker shows its connections as.
+    """
+    sender = Sender(url, name=f"{name} publishes")
+    sending = asyncio.create_task(sender.run(), name=f"bus of {name}")
+    try:
+        yield RabbitBus(url, name=name, sender=sender)
+    finally:
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+
+
+class RabbitBus:
+    """Publishes over one connection; each `consume…` call has another of its own."""
+
+    def __init__(self, url: str, *, name: str, sender: Sender) -> None:
+        self._url = url
+        self._name = name
+        self._sender = sender
+
+    async def publish(self, batch: Sequence[Routed]) -> None:
+        """See `Bus.publish`."""
+        messages = plan(batch)
+        if messages:
+            await self._sender.send(messages)
+        for routed in batch:
+            PUBLISHED.labels(routed.event.type).inc()
+
+    async def consume_gateway(self, instance: str, listener: GatewayListener) -> None:
+        """See `Bus.consume_gateway`.
+
+        Raises:
+            TopologyMismatchError: the broker has a queue of ours with other arguments.
+        """
+        subscription = Subscription(instance, listener)
+        await supervised(self._url, name=f"{self._name} relays", session=subscription.session)
+
+    async def consume(self, queue: WorkQueue, handle: JobHandler, *, concurrency: int) -> None:
+        """See `Bus.consume`.
+
+        Raises:
+            TopologyMismatchError: the broker has a queue of ours with other arguments.
+        """
+
+        async def session(made: AbstractConnection, linked: Linked) -> None:
+            consumer = Consumer(queue, handle, concurrency=concurrency, sender=self._sender)
+            await consumer.session(made, linked)
+
+        await supervised(self._url, name=f"{self._name} works on {queue}", session=session)
+
+    async def ping(self) -> None:
+        """See `Bus.ping`."""
+        await self._sender.ping()

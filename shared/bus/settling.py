@@ -1,0 +1,79 @@
+"""What becomes of a job once it was handled: the ack policy, the same on every bus."""
+
+import asyncio
+from collections.abc import Awaitable
+from contextlib import suppress
+from dataclasses import dataclass
+from random import uniform
+from typing import Final
+
+from shared.bus import PoisonedEventError
+from shared.bus.cancellation import told_to_stop
+from shared.bus.topology import ATTEMPTS
+from shared.events import UndecodableEventError
+
+_PAUSES: Final = (0.5, 2.0, 5.0, 10.0)
+"""Seconds before the second, third, … try, give or take half."""
+
+
+class HandlerCancelledError(Exception):
+    """The handler was cancelled by something within it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The job is acknowledged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """It is delivered again, after a pause."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """It becomes a dead letter."""
+
+    reason: str
+
+
+Verdict = Done | Retry | GiveUp
+
+
+async def failure_of(handling: Awaitable[None]) -> Exception | None:
+    """Waits for `handling`; how it failed, or None."""
+    try:
+        await handling
+    except asyncio.CancelledError:
+        if told_to_stop():
+            raise
+        return HandlerCancelledError()
+    except Exception as failure:  # noqa: BLE001  whatever it is, there is a verdict on it
+        return failure
+    return None
+
+
+async def pause(seconds: float, *, unless: asyncio.Event) -> None:
+    """Waits for `seconds`, or until `unless` is set."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await unless.wait()
+
+
+def verdict(failure: Exception | None, *, attempt: int) -> Verdict:
+    """What follows the `attempt`-th handling (1, 2, …), which ended with `failure`."""
+    match failure:
+        case None:
+            return Done()
+        case PoisonedEventError() | UndecodableEventError():
+            return GiveUp(_described(failure))
+        case _ if attempt >= ATTEMPTS:
+            return GiveUp(f"failed {attempt} times, at last with {_described(failure)}")
+        case _:
+            return Retry(_PAUSES[min(attempt, len(_PAUSES)) - 1] * uniform(0.5, 1.5))  # noqa: S311  not a secret
+
+
+def _described(failure: Exception) -> str:
+    return f"{type(failure).__name__}: {failure}"[:1000]

@@ -1,0 +1,167 @@
+"""A gateway's queue on the broker, consumed for ever."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import Final
+
+import structlog
+from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
+from aiormq.exceptions import ChannelNotFoundEntity
+
+from shared.bus import GatewayListener
+from shared.bus.cancellation import told_to_stop
+from shared.bus.framing import decode
+from shared.bus.link import CLOSE_SECONDS, LINK_ERRORS, Linked, lost
+from shared.bus.metrics import CONSUMED, GAPS, GATEWAY, REPEATED, UNDECODABLE
+from shared.bus.topology import declare, declare_queue, gateway_queue
+from shared.events import Event, UndecodableEventError
+
+log = structlog.get_logger()
+
+PREFETCH: Final = 1000
+_ACK_MESSAGES: Final = 64
+_ACK_SECONDS: Final = 0.05
+_REMEMBERED: Final = 10_000
+"""Ids of events relayed: more than can be unacknowledged when a link is lost."""
+_GHOST_POLLS: Final = 20
+_GHOST_POLL_SECONDS: Final = 0.1
+
+_consumed = CONSUMED.labels(GATEWAY)
+
+
+class Subscription:
+    """What the bus has for one gateway, fed to its listener over as many links as it takes.
+
+    A redelivery after a loss is relayed once. `linked(gap=True)` is said when the queue had to be made anew.
+    """
+
+    def __init__(self, instance: str, listener: GatewayListener) -> None:
+        self._queue = gateway_queue(instance)
+        self._listener = listener
+        self._ever_linked = False
+        self._recent: dict[str, None] = {}
+
+    async def session(self, made: AbstractConnection, linked: Linked) -> None:
+        """Consumes over one connection until it is lost."""
+        gap = not await self._kept(made) and self._ever_linked
+        channel = await made.channel(publisher_confirms=False)
+        await declare(channel)
+        await declare_queue(channel, self._queue)
+        await channel.basic_qos(prefetch_count=PREFETCH)
+        linked()
+        self._say_linked(gap=gap)
+        try:
+            async with _acks(channel) as acks:
+                await channel.basic_consume(self._queue.name, partial(self._on_message, acks))
+                await lost(made, channel)
+        finally:
+            if told_to_stop():
+                await self._resign(channel)
+            else:
+                self._listener.unlinked()
+
+    async def _resign(self, channel: AbstractChannel) -> None:
+        """An orderly end: nobody will read the queue again."""
+        with suppress(*LINK_ERRORS):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await channel.queue_delete(self._queue.name)
+
+    async def _kept(self, made: AbstractConnection) -> bool:
+        """Whether the queue of an earlier link is still there, with all that came since."""
+        channel = await made.channel(publisher_confirms=False)
+        try:
+            for _ in range(_GHOST_POLLS):
+                found = await channel.queue_declare(self._queue.name, passive=True)
+                if not found.consumer_count:
+                    await channel.close()
+                    return True
+                await asyncio.sleep(_GHOST_POLL_SECONDS)
+        except ChannelNotFoundEntity:
+            return False
+        # The broker takes our former link for alive, and hands it a share of the events.
+        log.warning("bus.ghost_consumer", queue=self._queue.name)
+        await channel.queue_delete(self._queue.name)
+        await channel.close()
+        return False
+
+    def _say_linked(self, *, gap: bool) -> None:
+        self._ever_linked = True
+        if gap:
+            GAPS.inc()
+            log.warning("bus.gap", queue=self._queue.name)
+        self._listener.linked(gap=gap)
+
+    async def _on_message(self, acks: "_Acks", message: DeliveredMessage) -> None:
+        try:
+            properties = message.header.properties
+            events = decode(properties.content_type, properties.headers, message.body)
+        except UndecodableEventError as refusal:
+            UNDECODABLE.labels(GATEWAY).inc()
+            log.warning("bus.undecodable", queue=self._queue.name, reason=str(refusal))
+        else:
+            self._relay(events)
+        acks.due(message)
+
+    def _relay(self, events: Sequence[Event]) -> None:
+        _consumed.inc(len(events))
+        fresh = [event for event in events if self._is_fresh(event)]
+        if len(fresh) < len(events):
+            REPEATED.inc(len(events) - len(fresh))
+        if not fresh:
+            return
+        try:
+            self._listener.relay(fresh)
+        except Exception:
+            log.exception("bus.relay_failed", queue=self._queue.name, count=len(fresh))
+
+    def _is_fresh(self, event: Event) -> bool:
+        if event.id in self._recent:
+            return False
+        self._recent[event.id] = None
+        if len(self._recent) > _REMEMBERED:
+            del self._recent[next(iter(self._recent))]
+        return True
+
+
+class _Acks:
+    """Acknowledges what was delivered, many messages with one frame."""
+
+    def __init__(self, channel: AbstractChannel) -> None:
+        self._channel = channel
+        self._tag = 0
+        self._acked = 0
+        self._some = asyncio.Event()
+        self._many = asyncio.Event()
+
+    def due(self, message: DeliveredMessage) -> None:
+        """`message` is dealt with, and with it all that came before."""
+        self._tag = message.delivery_tag or self._tag
+        self._some.set()
+        if self._tag - self._acked >= _ACK_MESSAGES:
+            self._many.set()
+
+    async def run(self) -> None:
+        """Sends acks until cancelled or the channel is closed."""
+        while True:
+            await self._some.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_ACK_SECONDS):
+                    await self._many.wait()
+            self._some.clear()
+            self._many.clear()
+            self._acked = self._tag
+            await self._channel.basic_ack(self._tag, multiple=True, wait=False)
+
+
+@asynccontextmanager
+async def _acks(channel: AbstractChannel) -> AsyncIterator[_Acks]:
+    acks = _Acks(channel)
+    sending = asyncio.create_task(acks.run())
+    try:
+        yield acks
+    finally:
+        sending.cancel()
+        # A closed channel, which `lost` tells of too.
+        await asyncio.gather(sending, return_exceptions=True)

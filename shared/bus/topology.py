@@ -1,0 +1,121 @@
+"""Every exchange, queue and binding on the broker, declared in one place and idempotently."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from aiormq.abc import AbstractChannel, ArgumentsType
+from aiormq.exceptions import ChannelPreconditionFailed
+
+from shared.bus import BusUnavailableError, WorkQueue
+from shared.events import REPLY_FAILED, REPLY_FINISHED, REPLY_REQUESTED
+from shared.runtime import StartError
+
+EVENTS: Final = "roomcast.events"
+DEAD: Final = "roomcast.dead"
+DEAD_LETTERS: Final = "roomcast.dead-letters"
+ALL_GATEWAYS: Final = "gateway.all"
+
+ATTEMPTS: Final = 5
+"""How often a job is tried, by whichever consumer, before it becomes a dead letter."""
+GATEWAY_QUEUE_EXPIRY: Final = 60.0
+"""Seconds for which the queue of a gateway that has lost its link goes on collecting events."""
+
+TYPES_OF: Final = {
+    WorkQueue.ASSISTANT_REQUESTS: (REPLY_REQUESTED,),
+    WorkQueue.API_REPLIES: (REPLY_FINISHED, REPLY_FAILED),
+}
+"""The event types that each work queue takes."""
+QUEUE_OF: Final = {type_: queue for queue, types in TYPES_OF.items() for type_ in types}
+DEAD_TYPES_OF: Final = {WorkQueue.ASSISTANT_REQUESTS: (), WorkQueue.API_REPLIES: (REPLY_REQUESTED,)}
+"""The types whose dead letters a work queue takes too, so that somebody can be told."""
+
+
+class TopologyMismatchError(BusUnavailableError, StartError):
+    """The broker has an exchange or queue of ours with other arguments; an operator has to delete it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A queue, its arguments, and its bindings as (exchange, routing key)."""
+
+    name: str
+    bindings: tuple[tuple[str, str], ...]
+    durable: bool = True
+    arguments: ArgumentsType = field(default_factory=dict)
+
+
+def gateway_key(instance: str) -> str:
+    """The routing key of one gateway, which is its queue's name too."""
+    return f"gateway.{instance}"
+
+
+def gateway_queue(instance: str) -> Queue:
+    """A gateway's queue.
+
+    Not durable: what a restart of the broker takes with it shows as a missing queue, hence as a gap, and no
+    publisher waits for a disk on its account.
+    """
+    return Queue(
+        gateway_key(instance),
+        bindings=((EVENTS, gateway_key(instance)), (EVENTS, ALL_GATEWAYS)),
+        durable=False,
+        arguments={"x-expires": int(GATEWAY_QUEUE_EXPIRY * 1000)},
+    )
+
+
+def _work_queue(queue: WorkQueue) -> Queue:
+    arguments: ArgumentsType = {
+        "x-queue-type": "quorum",
+        "x-dead-letter-exchange": DEAD,
+        # The broker counts deliveries from 0; it gives up where our own count does, should consumers die.
+        "x-delivery-limit": ATTEMPTS - 1,
+    }
+    if DEAD_TYPES_OF[queue]:
+        # A dead letter that kills its reader must not come back to it under its own type.
+        arguments["x-dead-letter-routing-key"] = queue.value
+    live = tuple((EVENTS, type_) for type_ in TYPES_OF[queue])
+    dead = tuple((DEAD, type_) for type_ in DEAD_TYPES_OF[queue])
+    return Queue(queue.value, bindings=live + dead, arguments=arguments)
+
+
+QUEUES: Final = (
+    # Classic: reading a quorum queue without taking counts as a delivery, and RabbitMQ 4 limits those.
+    Queue(DEAD_LETTERS, bindings=((DEAD, "#"),)),
+    *(_work_queue(queue) for queue in WorkQueue),
+)
+
+
+async def declare(channel: AbstractChannel) -> None:
+    """Declares all but the gateways' queues.
+
+    Raises:
+        TopologyMismatchError: the broker has one of them with other arguments.
+    """
+    for exchange in (EVENTS, DEAD):
+        try:
+            await channel.exchange_declare(exchange, exchange_type="topic", durable=True)
+        except ChannelPreconditionFailed as refusal:
+            raise _mismatch("exchange", exchange, refusal) from refusal
+    for queue in QUEUES:
+        await declare_queue(channel, queue)
+
+
+async def declare_queue(channel: AbstractChannel, queue: Queue) -> None:
+    """Declares `queue` with its bindings.
+
+    Raises:
+        TopologyMismatchError: the broker has it with other arguments.
+    """
+    try:
+        await channel.queue_declare(queue.name, durable=queue.durable, arguments=dict(queue.arguments))
+    except ChannelPreconditionFailed as refusal:
+        raise _mismatch("queue", queue.name, refusal) from refusal
+    for exchange, key in queue.bindings:
+        await channel.queue_bind(queue.name, exchange, routing_key=key)
+
+
+def _mismatch(kind: str, name: str, refusal: Exception) -> TopologyMismatchError:
+    return TopologyMismatchError(
+        f"the broker has the {kind} {name!r} with other arguments than Roomcast declares ({refusal}); "
+        f"let what is in it be worked off, delete it there, and it is declared anew"
+    )

@@ -1,0 +1,143 @@
+"""The bus within one process."""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final, assert_never
+
+import structlog
+
+from shared.bus import GatewayListener, Job, JobHandler, Routed, WorkQueue
+from shared.bus.metrics import CONSUMED, DEAD_LETTERED, GATEWAY, PUBLISHED, REDELIVERED
+from shared.bus.settling import Done, GiveUp, Retry, failure_of, pause, verdict
+from shared.bus.topology import ATTEMPTS, DEAD_TYPES_OF, QUEUE_OF
+from shared.events import Event
+
+log = structlog.get_logger()
+
+_DEAD_LETTERS_KEPT: Final = 1000
+
+_consumed = CONSUMED.labels(GATEWAY)
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """An event that was given up, and why."""
+
+    event: Event
+    queue: WorkQueue
+    reason: str
+
+
+class LocalBus:
+    """Delivery between the services of one process; what it holds ends with the process.
+
+    Attributes:
+        dead_letters: the latest events given up, oldest first.
+    """
+
+    def __init__(self) -> None:
+        self.dead_letters: deque[DeadLetter] = deque(maxlen=_DEAD_LETTERS_KEPT)
+        self._gateways: dict[str, GatewayListener] = {}
+        self._queues = {queue: asyncio.Queue[Job]() for queue in WorkQueue}
+
+    async def publish(self, batch: Sequence[Routed]) -> None:
+        """See `Bus.publish`; gateways have relayed when it returns."""
+        for routed in batch:
+            PUBLISHED.labels(routed.event.type).inc()
+            queue = QUEUE_OF.get(routed.event.type)
+            if queue is not None:
+                self._queues[queue].put_nowait(Job(routed.event))
+        for instance, listener in list(self._gateways.items()):
+            events = [
+                routed.event for routed in batch if routed.gateways is None or instance in routed.gateways
+            ]
+            if events:
+                _relay(listener, events)
+
+    async def consume_gateway(self, instance: str, listener: GatewayListener) -> None:
+        """See `Bus.consume_gateway`."""
+        self._gateways[instance] = listener
+        try:
+            listener.linked(gap=False)
+            await asyncio.get_running_loop().create_future()
+        finally:
+            del self._gateways[instance]
+
+    async def consume(self, queue: WorkQueue, handle: JobHandler, *, concurrency: int) -> None:
+        """See `Bus.consume`."""
+        stopping = asyncio.Event()
+        slots = asyncio.Semaphore(concurrency)
+        running: set[asyncio.Task[None]] = set()
+
+        def on_done(task: asyncio.Task[None]) -> None:
+            running.discard(task)
+            slots.release()
+
+        try:
+            while True:
+                await slots.acquire()
+                job = await self._queues[queue].get()
+                task = asyncio.create_task(self._work(queue, handle, job, stopping))
+                running.add(task)
+                task.add_done_callback(on_done)
+        except asyncio.CancelledError:
+            stopping.set()
+            if running:
+                await asyncio.wait(running)
+            raise
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
+    async def ping(self) -> None:
+        """Returns at once."""
+
+    async def _work(self, queue: WorkQueue, handle: JobHandler, job: Job, stopping: asyncio.Event) -> None:
+        CONSUMED.labels(queue).inc()
+        if job.attempt > 1:
+            REDELIVERED.labels(queue).inc()
+        try:
+            failure = await failure_of(handle(job))
+            what = verdict(failure, attempt=job.attempt)
+            if isinstance(what, Retry):
+                await pause(what.seconds, unless=stopping)
+        except asyncio.CancelledError:
+            self._give_back(queue, job)
+            raise
+        match what:
+            case Done():
+                pass
+            case Retry():
+                self._give_back(queue, job)
+            case GiveUp(reason):
+                self._bury(queue, job, reason)
+            case _:
+                assert_never(what)
+
+    def _give_back(self, queue: WorkQueue, job: Job) -> None:
+        if job.last:
+            self._bury(queue, job, "its consumers went away")
+        else:
+            attempt = job.attempt + 1
+            self._queues[queue].put_nowait(replace(job, attempt=attempt, last=attempt >= ATTEMPTS))
+
+    def _bury(self, queue: WorkQueue, job: Job, reason: str) -> None:
+        log.error("bus.dead_letter", queue=queue, type=job.event.type, reason=reason)
+        DEAD_LETTERED.labels(queue).inc()
+        if job.dead:
+            return
+        self.dead_letters.append(DeadLetter(job.event, queue, reason))
+        for told, types in DEAD_TYPES_OF.items():
+            if job.event.type in types:
+                self._queues[told].put_nowait(Job(job.event, dead=True))
+
+
+def _relay(listener: GatewayListener, events: Sequence[Event]) -> None:
+    _consumed.inc(len(events))
+    try:
+        listener.relay(events)
+    except Exception:
+        log.exception("bus.relay_failed", count=len(events))

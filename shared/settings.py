@@ -167,7 +167,7 @@ class Settings(BaseSettings):
         for name, error in {str(error["loc"][0]): error for error in errors}.items():
             allowed = cls.model_fields[name].description
             if error["type"] == "not_set":
-                yield f"{name.upper()} is not set; this service needs it on its own: set it to {allowed}"
+                yield f"{name.upper()} is not set: set it to {allowed} (only `roomcast up` does without)"
             elif error["type"] != "default_factory_not_called":
                 yield f"{name.upper()}={_shown(error['input'])!r} must be {allowed}{_reason(error)}"
 

@@ -1,0 +1,47 @@
+"""The sessions that have ended while tokens of theirs may still look good: what a gateway loads at its start.
+
+Redis sorted set `roomcast:sessions:ended`: session id, scored with the Unix second after which none of the
+session's tokens is good any more.
+"""
+
+import time
+from collections.abc import Iterable
+from typing import Final, cast
+
+from redis.asyncio import Redis
+
+_KEY: Final = "roomcast:sessions:ended"
+
+
+class EndedSessions:
+    """The ended sessions that still matter; those that no longer do are dropped on the way."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def add(self, session_id: str, expires_at: int) -> None:
+        """Remembers that the session has ended, until `expires_at` (Unix seconds).
+
+        Raises:
+            RedisError: Redis does not answer; nothing may have been written.
+        """
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            pipeline.zadd(_KEY, {session_id: expires_at}, gt=True)
+            pipeline.zremrangebyscore(_KEY, "-inf", f"({int(time.time())}")
+            await pipeline.execute()
+
+    async def load(self) -> dict[str, int]:
+        """All of them: session id to the Unix second after which it no longer matters.
+
+        Raises:
+            RedisError: Redis does not answer.
+        """
+        found = cast(
+            "Iterable[tuple[bytes | str, float]]",
+            await self._redis.zrangebyscore(_KEY, int(time.time()), "+inf", withscores=True),
+        )
+        return {_text(member): int(score) for member, score in found}
+
+
+def _text(member: bytes | str) -> str:
+    return member.decode() if isinstance(member, bytes) else member

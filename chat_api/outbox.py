@@ -67,7 +67,7 @@ LAG = Gauge(
     "roomcast_api_outbox_lag_seconds", "Age of the oldest event in the last batch when it was published"
 )
 
-_UNPUBLISHED: Final = f"SELECT * FROM events WHERE published_at IS NULL ORDER BY position LIMIT {BATCH}"
+_UNPUBLISHED: Final = "SELECT * FROM events WHERE published_at IS NULL ORDER BY position LIMIT $1"
 _MARK: Final = "UPDATE events SET published_at = now() WHERE id = ANY ($1) AND time >= $2 AND time <= $3"
 
 
@@ -118,7 +118,8 @@ class Relay:
             connection.terminate()
 
     async def _until_leader(self, connection: asyncpg.Connection) -> None:
-        while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", LEADER_LOCK):
+        while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", LEADER_LOCK):  # noqa: ASYNC110
+            # PostgreSQL tells nobody that an advisory lock is free without blocking a connection on it.
             await asyncio.sleep(LOOK_SECONDS)
         LEADER.set(1)
         log.info("outbox.leading")
@@ -126,7 +127,7 @@ class Relay:
     async def _lead(self, connection: asyncpg.Connection) -> None:
         while True:
             self._hint.clear()
-            rows = await connection.fetch(_UNPUBLISHED)
+            rows = await connection.fetch(_UNPUBLISHED, BATCH)
             if rows:
                 await self._relay(connection, rows)
             else:

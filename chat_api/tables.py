@@ -67,7 +67,7 @@ chats = Table(
     Column("title", Text, nullable=False),
     Column("owner_id", Text, ForeignKey("users.id"), nullable=False),
     Column("assistant", Text, nullable=False),
-    Column("context", JSON),
+    Column("context", JSON(none_as_null=True)),
     Column("last_seq", BigInteger, nullable=False),
     Column("created_at", _time(), nullable=False),
     Column("updated_at", _time(), nullable=False),
@@ -95,7 +95,7 @@ messages = Table(
     Column("content", Text, nullable=False),
     Column("time", _time(), primary_key=True),
     Column("reply_to", _id()),
-    Column("metadata", JSON),
+    Column("metadata", JSON(none_as_null=True)),
     Column("edited_at", _time()),
     Column("deleted_at", _time()),
 )

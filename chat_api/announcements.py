@@ -1,0 +1,71 @@
+"""The events that the API announces, with the bodies that clients get and the rooms they go to."""
+
+from collections.abc import Iterable, Sequence
+
+import orjson
+
+from shared import events
+from shared.events import Event, chat_room, user_room
+from shared.telemetry import current_request_id, current_traceparent
+
+SOURCE = "/roomcast/api"
+
+
+def chat_changed(type_: str, name: str, chat_id: str, seen: Iterable[tuple[str, str]]) -> list[Event]:
+    """One event a member, as each sees the chat. `seen`: pairs of user id and the chat's JSON."""
+    return [
+        _event(type_, name=name, subject=chat_id, rooms=(user_room(user),), body=body.encode())
+        for user, body in seen
+    ]
+
+
+def chat_deleted(chat_id: str, users: Sequence[str]) -> Event:
+    """`chat-deleted` for every member."""
+    return _event(
+        events.CHAT_DELETED,
+        name="chat-deleted",
+        subject=chat_id,
+        rooms=tuple(map(user_room, users)),
+        body=orjson.dumps({"id": chat_id}),
+    )
+
+
+def member_changed(type_: str, name: str, chat_id: str, user_id: str, body: str) -> Event:
+    """`member-added` or `member-removed` for the chat and for the member's own devices."""
+    return _event(
+        type_, name=name, subject=chat_id, rooms=(chat_room(chat_id), user_room(user_id)), body=body.encode()
+    )
+
+
+def message_changed(type_: str, name: str, chat_id: str, body: str) -> Event:
+    """`msg-updated` or `msg-deleted` for the chat."""
+    return _event(type_, name=name, subject=chat_id, rooms=(chat_room(chat_id),), body=body.encode())
+
+
+def chat_read(chat_id: str, user_id: str, seq: int) -> Event:
+    """`read` for the chat."""
+    body = orjson.dumps({"chatId": chat_id, "userId": user_id, "seq": seq})
+    return _event(events.CHAT_READ, name="read", subject=chat_id, rooms=(chat_room(chat_id),), body=body)
+
+
+def reply_ended(chat_id: str, reply_id: str, reply_to: str, status: str, data: dict[str, str]) -> Event:
+    """The last `ai-status` of a reply; it follows the message that the reply became."""
+    body = orjson.dumps(
+        {"chatId": chat_id, "replyId": reply_id, "replyTo": reply_to, "status": status, "data": data}
+    )
+    return _event(
+        events.REPLY_STATUS, name="ai-status", subject=reply_id, rooms=(chat_room(chat_id),), body=body
+    )
+
+
+def _event(type_: str, *, name: str, subject: str, rooms: tuple[str, ...], body: bytes) -> Event:
+    return Event(
+        type=type_,
+        body=body,
+        source=SOURCE,
+        subject=subject,
+        name=name,
+        rooms=rooms,
+        request_id=current_request_id(),
+        traceparent=current_traceparent(),
+    )

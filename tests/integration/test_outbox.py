@@ -1,0 +1,158 @@
+"""The outbox's relay, on a real PostgreSQL."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import asyncpg
+import pytest
+from integration.conftest import Database
+from servers import PostgresServer
+
+from chat_api import migrations
+from chat_api.database import connect, open_engine
+from chat_api.outbox import Relay, record
+from shared.bus import BusUnavailableError
+from shared.events import Event
+from shared.ids import new_id
+
+
+class Ear:
+    """Takes what is published; can be away."""
+
+    def __init__(self) -> None:
+        self.heard: list[Event] = []
+        self.away = False
+        self.refused = asyncio.Event()
+        self._more = asyncio.Event()
+
+    async def publish(self, events: Sequence[Event]) -> None:
+        if self.away:
+            self.refused.set()
+            raise BusUnavailableError("away")
+        self.heard += events
+        self._more.set()
+
+    async def until(self, number: int) -> None:
+        async with asyncio.timeout(10):
+            while len(self.heard) < number:
+                self._more.clear()
+                await self._more.wait()
+
+
+@asynccontextmanager
+async def relaying(url: str, ear: Ear) -> AsyncIterator[asyncio.Task[None]]:
+    task = asyncio.create_task(Relay(lambda: connect(url), ear).run())
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+def event(name: str) -> Event:
+    return Event(type="chat.read", body=b'{"n":1}', subject=name, name="read", rooms=("chat:1",), seq=7)
+
+
+@pytest.fixture
+async def fresh(postgres: PostgresServer) -> AsyncIterator[Database]:
+    url = await postgres.new_database()
+    await migrations.upgrade(url)
+    connection = await connect(url)
+    async with open_engine(url) as engine:
+        yield Database(url, engine, connection)
+    await connection.close()
+
+
+async def tell(database: Database, *events: Event) -> None:
+    async with database.engine.begin() as connection:
+        await record(connection, *events)
+
+
+async def unpublished(database: Database) -> int:
+    found: int = await database.connection.fetchval("SELECT count(*) FROM events WHERE published_at IS NULL")
+    return found
+
+
+async def test_what_is_recorded_arrives_whole_and_in_order(fresh: Database) -> None:
+    ear = Ear()
+    sent = [event(str(number)) for number in range(1200)]
+    await tell(fresh, *sent)
+    async with relaying(fresh.url, ear):
+        await ear.until(1200)
+        assert ear.heard == sent
+        await tell(fresh, late := event("late"))
+        await ear.until(1201)
+    assert ear.heard[-1] == late
+
+
+async def test_what_is_rolled_back_is_never_published(fresh: Database) -> None:
+    ear = Ear()
+    with pytest.raises(ZeroDivisionError):
+        async with fresh.engine.begin() as connection:
+            await record(connection, event("undone"))
+            raise ZeroDivisionError
+    async with relaying(fresh.url, ear):
+        await tell(fresh, event("kept"))
+        await ear.until(1)
+    assert [each.subject for each in ear.heard] == ["kept"]
+
+
+async def test_what_the_bus_refuses_is_published_when_it_is_back(fresh: Database) -> None:
+    ear = Ear()
+    ear.away = True
+    async with relaying(fresh.url, ear):
+        await tell(fresh, event("a"), event("b"))
+        await asyncio.wait_for(ear.refused.wait(), 5)
+        assert await unpublished(fresh) == 2
+        ear.away = False
+        await ear.until(2)
+    assert [each.subject for each in ear.heard] == ["a", "b"]
+
+
+async def test_one_leads_and_another_takes_over(fresh: Database) -> None:
+    first, second = Ear(), Ear()
+    async with relaying(fresh.url, first) as leader:
+        await tell(fresh, event("one"))
+        await first.until(1)
+        async with relaying(fresh.url, second):
+            await tell(fresh, event("two"))
+            await first.until(2)
+            leader.cancel()
+            await asyncio.wait([leader])
+            await tell(fresh, event("three"))
+            await second.until(1)
+    assert [each.subject for each in second.heard] == ["three"]
+
+
+async def test_a_lost_connection_is_made_again(fresh: Database) -> None:
+    ear = Ear()
+    async with relaying(fresh.url, ear):
+        await tell(fresh, event("one"))
+        await ear.until(1)
+        cut = await fresh.connection.fetch(
+            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted"
+        )
+        assert len(cut) == 1
+        await tell(fresh, event("two"))
+        await ear.until(2)
+
+
+async def test_events_of_a_chat_keep_the_order_of_their_commits(fresh: Database) -> None:
+    """A transaction that takes its positions early and commits late holds up nobody else's chat."""
+    ear = Ear()
+    chat = await fresh.chat(await fresh.user())
+    slow: asyncpg.Connection = await connect(fresh.url)
+    async with relaying(fresh.url, ear):
+        transaction = slow.transaction()
+        await transaction.start()
+        await slow.execute(
+            "INSERT INTO events (id, time, type, subject, body) VALUES ($1, now(), 'chat.read', 'slow', '{}')",
+            new_id(),
+        )
+        await tell(fresh, event(chat))
+        await ear.until(1)
+        await transaction.commit()
+        await ear.until(2)
+    assert [each.subject for each in ear.heard] == [chat, "slow"]
+    await slow.close()

@@ -1,0 +1,89 @@
+"""Migrations, partitions and upkeep, on a real PostgreSQL."""
+
+import asyncio
+
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from integration.conftest import Database
+from servers import PostgresServer
+
+from chat_api import migrations
+from chat_api.database import connect
+from chat_api.maintenance import LOCK, Maintenance
+from chat_api.tables import metadata
+
+
+async def test_an_empty_database_becomes_current_once_by_two_at_once(postgres: PostgresServer) -> None:
+    url = await postgres.new_database()
+    assert not await migrations.is_current(url)
+    await asyncio.gather(migrations.upgrade(url), migrations.upgrade(url))
+    assert await migrations.is_current(url)
+
+
+async def test_a_newer_schema_counts_as_current(postgres: PostgresServer) -> None:
+    """In a rolling upgrade the older program still runs on the newer schema."""
+    url = await postgres.new_database()
+    await migrations.upgrade(url)
+    connection = await connect(url)
+    await connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    assert await migrations.is_current(url)
+    await connection.execute("UPDATE alembic_version SET version_num = '0000'")
+    assert not await migrations.is_current(url)
+    await connection.close()
+
+
+def test_the_program_works_with_the_newest_version() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(migrations._FOLDER))
+    assert ScriptDirectory.from_config(config).get_current_head() == migrations.HEAD
+
+
+async def test_the_tables_are_those_that_the_program_describes(database: Database) -> None:
+    """Every column of tables.py is there with its nullability, and no other."""
+    rows = await database.connection.fetch(
+        "SELECT table_name, column_name, is_nullable FROM information_schema.columns "
+        "WHERE table_schema = 'public' AND table_name = ANY ($1)",
+        list(metadata.tables),
+    )
+    there = {(row["table_name"], row["column_name"], row["is_nullable"] == "YES") for row in rows}
+    described = {
+        (table.name, column.name, bool(column.nullable))
+        for table in metadata.tables.values()
+        for column in table.columns
+    }
+    assert there == described
+
+
+async def test_upkeep_makes_partitions_ahead_and_removes_what_expired(database: Database) -> None:
+    partitions = (
+        "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid "
+        "WHERE i.inhparent = 'messages'::regclass ORDER BY c.relname"
+    )
+    before = [row["relname"] for row in await database.connection.fetch(partitions)]
+    await database.connection.execute(f"DROP TABLE {before[-1]}")
+    user = await database.user()
+    await database.connection.execute(
+        "INSERT INTO idempotency_keys VALUES ($1, 'old', '', gen_random_uuid(), now() - interval '25 hours'),"
+        " ($1, 'new', '', gen_random_uuid(), now())",
+        user,
+    )
+    await Maintenance(lambda: connect(database.url)).once()
+    kept = await database.connection.fetch("SELECT key FROM idempotency_keys WHERE user_id = $1", user)
+    assert [row["key"] for row in kept] == ["new"]
+    assert [row["relname"] for row in await database.connection.fetch(partitions)] == before
+
+
+async def test_upkeep_is_left_to_the_instance_that_is_at_it(database: Database) -> None:
+    user = await database.user()
+    await database.connection.execute(
+        "INSERT INTO idempotency_keys VALUES ($1, 'old', '', gen_random_uuid(), now() - interval '25 hours')",
+        user,
+    )
+    count = "SELECT count(*) FROM idempotency_keys WHERE user_id = $1"
+    upkeep = Maintenance(lambda: connect(database.url))
+    await database.connection.execute("SELECT pg_advisory_lock($1)", LOCK)
+    await upkeep.once()
+    assert await database.connection.fetchval(count, user) == 1
+    await database.connection.execute("SELECT pg_advisory_unlock($1)", LOCK)
+    await upkeep.once()
+    assert await database.connection.fetchval(count, user) == 0

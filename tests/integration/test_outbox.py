@@ -88,10 +88,9 @@ async def test_what_is_recorded_arrives_whole_and_in_order(fresh: Database) -> N
 
 async def test_what_is_rolled_back_is_never_published(fresh: Database) -> None:
     ear = Ear()
-    with pytest.raises(ZeroDivisionError):
-        async with fresh.engine.begin() as connection:
-            await record(connection, event("undone"))
-            raise ZeroDivisionError
+    async with fresh.engine.connect() as connection:
+        await record(connection, event("undone"))
+        await connection.rollback()
     async with relaying(fresh.url, ear):
         await tell(fresh, event("kept"))
         await ear.until(1)
@@ -147,7 +146,8 @@ async def test_events_of_a_chat_keep_the_order_of_their_commits(fresh: Database)
         transaction = slow.transaction()
         await transaction.start()
         await slow.execute(
-            "INSERT INTO events (id, time, type, subject, body) VALUES ($1, now(), 'chat.read', 'slow', '{}')",
+            "INSERT INTO events (id, time, type, subject, body) "
+            "VALUES ($1, now(), 'chat.read', 'slow', '{}')",
             new_id(),
         )
         await tell(fresh, event(chat))

@@ -1,0 +1,52 @@
+"""How often the API lets something be done. Generous: a program that behaves never meets them."""
+
+import math
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Self
+
+from chat_api.problems import RateLimited
+from shared.ratelimit import RateLimit
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The limits of one API process.
+
+    Attributes:
+        failed_logins: by username, 10 a minute.
+        registrations: by peer address, 300 a minute.
+        posts: of messages, by user id, 200 a second, 1000 at once.
+    """
+
+    failed_logins: RateLimit
+    registrations: RateLimit
+    posts: RateLimit
+
+    @classmethod
+    def of(cls, *, on: bool) -> Self:
+        """The limits, or none with `RATE_LIMITS=off`."""
+        return cls(
+            failed_logins=RateLimit(rate=10 / 60, burst=10, on=on),
+            registrations=RateLimit(rate=300 / 60, burst=300, on=on),
+            posts=RateLimit(rate=200, burst=1000, on=on),
+        )
+
+
+def take(limit: RateLimit, key: Hashable) -> None:
+    """Takes one.
+
+    Raises:
+        RateLimited: there is none now.
+    """
+    refuse_for(limit.take(key))
+
+
+def refuse_for(seconds: float) -> None:
+    """Refuses a call that has to wait.
+
+    Raises:
+        RateLimited: `seconds` is more than none.
+    """
+    if seconds > 0:
+        raise RateLimited(retry_after=math.ceil(seconds))

@@ -1,9 +1,14 @@
-"""Real servers for the tests that need them: started by the first test that asks, shared by all."""
+"""What tests stand on: started by the first test that asks, shared by all."""
 
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 
 import pytest
+from clients import NodeClient, NodeDriver, PythonClient, SocketClient
+from ground import TRANSPORTS, Connect, NewClient, Register
+from rest import Api, Person
 from servers import PostgresServer, RabbitServer, RedisServer
+from stack import OneProcess, Service, Services, Stack
 
 
 @pytest.fixture(scope="session")
@@ -37,3 +42,95 @@ async def redis_server() -> AsyncIterator[RedisServer]:
         yield server
     finally:
         await server.remove()
+
+
+@pytest.fixture(scope="session")
+async def services(
+    postgres: PostgresServer, rabbitmq: RabbitServer, redis_server: RedisServer
+) -> AsyncIterator[Services]:
+    """Separate processes on real servers."""
+    urls = {
+        "DATABASE_URL": await postgres.new_database(),
+        "RABBITMQ_URL": rabbitmq.url,
+        "REDIS_URL": redis_server.url,
+    }
+    async with Services(**urls) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+async def one_process() -> AsyncIterator[OneProcess]:
+    """`roomcast up`."""
+    async with OneProcess() as running:
+        yield running
+
+
+@pytest.fixture(scope="session", params=["services", "up"])
+def stack(request: pytest.FixtureRequest) -> Stack:
+    """Each shape of Roomcast in turn."""
+    name = {"services": "services", "up": "one_process"}[request.param]
+    running: Stack = request.getfixturevalue(name)
+    return running
+
+
+@pytest.fixture(scope="session")
+async def node() -> AsyncIterator[NodeDriver]:
+    """The process in which the official clients run."""
+    async with NodeDriver() as driver:
+        yield driver
+
+
+@pytest.fixture
+async def new_client(node: NodeDriver) -> AsyncIterator[NewClient]:
+    """Makes clients by kind, and closes them after the test."""
+    async with AsyncExitStack() as clients:
+
+        def make(kind: str) -> SocketClient:
+            transports = TRANSPORTS[kind]
+            library = NodeClient(node, transports) if kind.startswith("js") else PythonClient(transports)
+            clients.push_async_callback(library.close)
+            return library
+
+        yield make
+
+
+@pytest.fixture
+def client_kind() -> str:
+    """The kind of client where a test does not ask for each."""
+    return "js-websocket"
+
+
+@pytest.fixture
+def connect(stack: Stack, new_client: NewClient, client_kind: str) -> Connect:
+    """Opens sockets at the stack's gateway."""
+
+    async def connected(
+        person: Person,
+        *,
+        joining: str | None = None,
+        at: Service | None = None,
+        kind: str | None = None,
+        token: str | None = None,
+    ) -> SocketClient:
+        client = new_client(kind or client_kind)
+        await client.connect((at or stack.gateway).url, auth={"token": token or person.token})
+        await client.wait("connected")
+        if joining is not None:
+            ack = await client.emit("join-chat", joining)
+            assert ack["ok"], ack
+        return client
+
+    return connected
+
+
+@pytest.fixture
+async def api(stack: Stack) -> AsyncIterator[Api]:
+    """The stack's API."""
+    async with Api(stack.api.url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def register(api: Api) -> Register:
+    """Registers a new user."""
+    return api.register

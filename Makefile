@@ -1,0 +1,97 @@
+# `make help` lists the targets. Python packages are installed into .venv, from the lock files.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run test lint format lock clean
+
+VENV := .venv
+PYTHON_FITS := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
+PIP_INSTALL := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
+CLIENTS := tests/clients
+
+help:  ## list the targets
+	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+run: $(VENV)/.runtime  ## install what is missing and start everything in one process
+	@exec $(VENV)/bin/roomcast up
+
+test: $(VENV)/.dev test-servers $(CLIENTS)/node_modules/.installed lint  ## install what is missing, check and test everything
+	$(VENV)/bin/pytest --cov --cov-report=term --cov-fail-under=90
+
+lint: $(VENV)/.dev  ## check style and types
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+
+format: $(VENV)/.dev  ## rewrite the code in the project's style
+	$(VENV)/bin/ruff check --fix
+	$(VENV)/bin/ruff format
+
+clean:  ## remove what was installed and generated (data in .roomcast stays)
+	rm -rf $(VENV) $(CLIENTS)/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- Python packages ---------------------------------------------------------------------------------------
+
+$(VENV)/bin/python:
+	@for python in $${PYTHON:-python3 python3.14 python3.13 python3.12 python3.11}; do \
+		if command -v "$$python" >/dev/null && "$$python" -c '$(PYTHON_FITS)' 2>/dev/null; then \
+			echo "Making $(VENV) with $$("$$python" --version)"; \
+			exec "$$python" -m venv --clear $(VENV); \
+		fi; \
+	done; \
+	echo 'Roomcast needs Python 3.11 or newer with its venv module; none was found.' >&2; \
+	echo 'On Debian or Ubuntu: apt-get install python3 python3-venv' >&2; \
+	echo 'Elsewhere: install it, or name it: make PYTHON=/path/to/python3 ...' >&2; \
+	exit 1
+
+$(VENV)/.runtime: requirements.lock pyproject.toml | $(VENV)/bin/python
+	@echo 'Installing the locked packages into $(VENV) (once)'
+	@$(PIP_INSTALL) --require-hashes -r requirements.lock
+	@$(PIP_INSTALL) --no-deps --no-build-isolation -e .
+	@touch $@
+
+# The development set holds the runtime set at the same versions.
+$(VENV)/.dev: requirements-dev.lock requirements.lock pyproject.toml | $(VENV)/bin/python
+	@echo 'Installing the locked development packages into $(VENV) (once)'
+	@$(PIP_INSTALL) --require-hashes -r requirements-dev.lock
+	@$(PIP_INSTALL) --no-deps --no-build-isolation -e .
+	@touch $(VENV)/.runtime $@
+
+# Exact versions with hashes. `make lock UPGRADE=--upgrade` takes newer ones. What this machine's pip is set up
+# with stays out of it. redis asks for async-timeout before Python 3.11.3, which Debian 12 has.
+COMPILE = PIP_CONFIG_FILE=/dev/null PIP_FIND_LINKS= PIP_EXTRA_INDEX_URL= $(VENV)/bin/pip-compile --quiet $(UPGRADE) \
+	--generate-hashes --strip-extras --allow-unsafe --no-header --no-annotate \
+	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options
+REQUIREMENTS = $(VENV)/bin/python -c 'import sys, tomllib; project = tomllib.load(open("pyproject.toml", "rb")); \
+	names = [*project["project"]["dependencies"], "async-timeout>=4.0.3"]; \
+	print(*names, *(name for group in sys.argv[1:] for name in project["dependency-groups"][group]), sep="\n")'
+
+lock: $(VENV)/.dev  ## write the lock files anew from pyproject.toml
+	$(REQUIREMENTS) build | $(COMPILE) --output-file requirements.lock -
+	$(REQUIREMENTS) build dev | $(COMPILE) --constraint requirements.lock --output-file requirements-dev.lock -
+
+# --- what the tests need beside Python -----------------------------------------------------------------------
+
+.PHONY: test-servers
+test-servers:
+	@export PATH="$$PATH:/usr/sbin:/usr/local/sbin"; missing=(); \
+	for each in rabbitmq-server:rabbitmq-server redis-server:redis-server node:nodejs npm:npm; do \
+		command -v "$${each%%:*}" >/dev/null || missing+=("$${each##*:}"); \
+	done; \
+	if [ $${#missing[@]} -eq 0 ]; then exit 0; fi; \
+	if [ "$$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then \
+		echo "Installing $${missing[*]}"; \
+		apt-get update -qq; \
+		DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends "$${missing[@]}" >/dev/null; \
+	else \
+		echo "The tests need programs that are not installed. On Debian or Ubuntu:" >&2; \
+		echo "  sudo apt-get install $${missing[*]}" >&2; \
+		exit 1; \
+	fi
+
+$(CLIENTS)/node_modules/.installed: $(CLIENTS)/package.json $(CLIENTS)/package-lock.json | test-servers
+	@echo 'Installing the JavaScript clients of the tests (once)'
+	@npm ci --prefix $(CLIENTS) --no-audit --no-fund --silent
+	@touch $@

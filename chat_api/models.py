@@ -3,11 +3,15 @@
 A model validates and describes itself: OpenAPI is made from these.
 """
 
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 import orjson
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema
+from annotated_types import GroupedMetadata, MaxLen, MinLen
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetJsonSchemaHandler, WithJsonSchema
 from pydantic.alias_generators import to_camel
+from pydantic_core import CoreSchema
 
 MAX_OBJECT_BYTES: Final = 16 * 1024
 MAX_SEQ: Final = 2**53 - 1
@@ -33,14 +37,31 @@ class ApiModel(BaseModel):
     )
 
 
-def text(shortest: int, longest: int, *, description: str | None = None) -> Any:
-    """What `Annotated` says of a string of `shortest`..`longest` code points."""
-    return Field(
-        min_length=shortest,
-        max_length=longest,
-        description=description,
-        json_schema_extra={"pattern": NO_NUL},
-    )
+@dataclass(frozen=True, slots=True, eq=False)
+class SchemaNote:
+    """Adds to how a type is described, not to what fits it."""
+
+    said: Mapping[str, Any]
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {**handler(schema), **self.said}
+
+
+@dataclass(frozen=True, slots=True)
+class text(GroupedMetadata):  # noqa: N801 - reads as the type that it narrows: Annotated[str, text(1, 200)]
+    """A string of `shortest`..`longest` code points."""
+
+    shortest: int
+    longest: int
+    description: str = ""
+
+    def __iter__(self) -> Iterator[object]:
+        yield MinLen(self.shortest)
+        yield MaxLen(self.longest)
+        described = {"description": self.description} if self.description else {}
+        yield SchemaNote({"pattern": NO_NUL, **described})
 
 
 def _fits(value: dict[str, Any]) -> dict[str, Any]:
@@ -63,10 +84,10 @@ JsonObject = Annotated[
 ]
 """An object that callers keep with a chat or a message; at most 16 KiB as compact JSON."""
 
-Uuid = Annotated[str, Field(json_schema_extra={"format": "uuid"})]
+Uuid = Annotated[str, SchemaNote({"format": "uuid"})]
 """An id in an answer."""
 
-Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+Timestamp = Annotated[str, SchemaNote({"format": "date-time"})]
 """A time in an answer: RFC 3339, UTC, milliseconds."""
 
 Seq = Annotated[int, Field(ge=0, le=MAX_SEQ)]
@@ -74,4 +95,4 @@ Seq = Annotated[int, Field(ge=0, le=MAX_SEQ)]
 
 DisplayName = Annotated[str, text(1, 80)]
 UserId = Annotated[str, text(1, 255)]
-Password = Annotated[str, StringConstraints(min_length=8, max_length=128)]
+Password = Annotated[str, text(8, 128)]

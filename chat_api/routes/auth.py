@@ -7,7 +7,7 @@ from pydantic import Field
 
 from chat_api.accounts import Accounts
 from chat_api.http import Call, Endpoints, answer
-from chat_api.models import ApiModel, DisplayName, text
+from chat_api.models import ApiModel, DisplayName, Password, text
 from chat_api.problems import (
     BadCredentials,
     Forbidden,
@@ -29,7 +29,7 @@ class Registration(ApiModel):
         str,
         Field(min_length=SHORTEST, max_length=LONGEST, pattern=PATTERN, description="Case is folded."),
     ]
-    password: Annotated[str, text(8, 128)]
+    password: Password
     display_name: DisplayName = Field(default_factory=str)
 
 

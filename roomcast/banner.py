@@ -1,15 +1,18 @@
 """What `roomcast up` prints once everything listens."""
 
+import shlex
 import shutil
 import sys
 from pathlib import Path
 from typing import Final, Protocol
 
-from roomcast.demo import PASSWORD, Demo
+from roomcast.demo import ASSISTANT_TITLE, PASSWORD, Demo
 from shared.addresses import base_url
 
 _WIDTH: Final = 10
-_TOKEN_OF: Final = """sed 's/.*"accessToken":"\\([^"]*\\).*/\\1/'"""
+_USUAL_API: Final = "http://127.0.0.1:8000"
+_USUAL_GATEWAY: Final = "http://127.0.0.1:3001"
+_TOKEN_IN_ANSWER: Final = """sed 's/.*"accessToken":"\\([^"]*\\).*/\\1/'"""  # noqa: S105  # says where it is
 
 
 class Addresses(Protocol):
@@ -42,17 +45,21 @@ def _demo_lines(api: str, gateway: str, demo: Demo) -> list[tuple[str, str]]:
     return [*logins, ("Chat", _chat_line(api, gateway)), ("Post", _curl_line(api, demo.chat_id))]
 
 
+def _chat_line(api: str, gateway: str) -> str:
+    """Opens the chat with the assistant, wherever this listens."""
+    words = [_command(), "chat", "--user", "alice", "--password", PASSWORD, "--chat", ASSISTANT_TITLE]
+    words += [] if api == _USUAL_API else ["--api-url", api]
+    words += [] if gateway == _USUAL_GATEWAY else ["--gateway-url", gateway]
+    return shlex.join(words)
+
+
 def _curl_line(api: str, chat_id: str) -> str:
     """Logs in and posts; needs nothing but a shell, curl and sed."""
     json = "-H 'Content-Type: application/json'"
     login = f'{{"username":"alice","password":"{PASSWORD}"}}'
-    token = f"$(curl -s {api}/api/auth/login {json} -d '{login}' | {_TOKEN_OF})"
+    token = f"$(curl -s {api}/api/auth/login {json} -d '{login}' | {_TOKEN_IN_ANSWER})"
     message = f'{{"chatId":"{chat_id}","content":"Hello from curl"}}'
     return f"curl -s {api}/api/chat/messages -H \"Authorization: Bearer {token}\" {json} -d '{message}'"
-
-
-def _chat_line(api: str, gateway: str) -> str:
-    return f"{_command()} chat --user alice"
 
 
 def _command() -> str:

@@ -90,6 +90,30 @@ def worker() -> None:
 
 
 @app.command()
+def chat(
+    *,
+    user: Annotated[str | None, typer.Option(help="Who to log in as; asked for when left out.")] = None,
+    password: Annotated[
+        str | None,
+        typer.Option(envvar="ROOMCAST_PASSWORD", help="With what; asked for when left out."),
+    ] = None,
+    chat: Annotated[str | None, typer.Option(help="A chat's title or id; asked for when left out.")] = None,
+    api_url: Annotated[str | None, typer.Option(help="Where the API is, unless `API_URL` says it.")] = None,
+    gateway_url: Annotated[
+        str | None,
+        typer.Option(help="Where the gateway is, unless `GATEWAY_HOST`, `GATEWAY_PORT` say it."),
+    ] = None,
+) -> None:
+    """Chat in the terminal: messages of others and the assistant's replies appear as they are written.
+
+    Logs in (or makes a new login), opens a chat, takes what is typed. Without a terminal, it takes lines.
+    """
+    from roomcast.terminal import main  # noqa: PLC0415
+
+    raise typer.Exit(main(user=user, password=password, chat=chat, api_url=api_url, gateway_url=gateway_url))
+
+
+@app.command()
 def migrate() -> None:
     """Bring the database of `DATABASE_URL` to the current schema.
 

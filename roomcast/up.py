@@ -4,21 +4,21 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import structlog
-from chat_api.app import serve as serve_api
 from redis.asyncio import Redis
-from ws_gateway.app import serve as serve_gateway
 
 from ai_worker.app import serve as serve_worker
 from ai_worker.settings import WorkerSettings
+from chat_api.app import serve as serve_api
 from chat_api.migrations import is_current, upgrade
 from chat_api.settings import ApiSettings
 from roomcast import banner, demo, embedded
 from shared import logs, telemetry
-from shared.addresses import is_loopback
+from shared.addresses import base_url, is_loopback
 from shared.bus import Bus
 from shared.process import refused
 from shared.runtime import run
 from shared.settings import SettingsError
+from ws_gateway.app import serve as serve_gateway
 from ws_gateway.settings import GatewaySettings
 
 log = structlog.get_logger()
@@ -96,8 +96,8 @@ async def _named(name: str, service: Awaitable[None]) -> None:
 
 async def _greet(settings: UpSettings, listening: asyncio.Event, *, with_demo: bool) -> None:
     await listening.wait()
-    world = await demo.seed(settings.api_url) if with_demo else None
-    banner.show(settings, world)
+    made = await demo.seed(base_url(settings.api_host, settings.api_port)) if with_demo else None
+    banner.show(settings, made)
 
 
 class _Countdown:

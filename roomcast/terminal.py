@@ -1,0 +1,27 @@
+"""`roomcast chat`: finds the servers, then leaves everything to the terminal client."""
+
+import asyncio
+
+from roomcast.chat import run_chat
+from shared.addresses import base_url
+from shared.process import refused
+from shared.settings import Settings, SettingsError
+
+
+def main(
+    *,
+    user: str | None,
+    password: str | None,
+    chat: str | None,
+    api_url: str | None,
+    gateway_url: str | None,
+) -> int:
+    """Runs the client against the given addresses, else the configured ones; gives the exit status."""
+    try:
+        settings = Settings.load(**({} if api_url is None else {"api_url": api_url}))
+    except SettingsError as error:
+        return refused(error)
+    gateway = gateway_url or base_url(settings.gateway_host, settings.gateway_port)
+    return asyncio.run(
+        run_chat(api_url=settings.api_url, gateway_url=gateway, username=user, password=password, chat=chat)
+    )

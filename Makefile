@@ -7,7 +7,7 @@ SHELL := /bin/bash
 
 VENV := .venv
 PYTHON_FITS := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
-PIP_INSTALL := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
+PIP_INSTALL := $(VENV)/bin/python -m pip install -qq --disable-pip-version-check
 CLIENTS := tests/clients
 
 help:  ## list the targets

@@ -5,7 +5,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from pydantic import BaseModel, TypeAdapter
-from pydantic.json_schema import JsonSchemaMode, models_json_schema
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, models_json_schema
 
 from chat_api.http import Endpoint, Endpoints
 from chat_api.models import NO_NUL
@@ -70,18 +70,26 @@ _JSON_VALUE: Final = {
 }
 
 
+class _Untitled(GenerateJsonSchema):
+    """A field's name is title enough."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - as overridden
+        return False
+
+
 class _Schemas:
     """The models' schemas: one for reading, one for writing where they differ."""
 
     def __init__(self, groups: Sequence[Endpoints]) -> None:
         models = dict.fromkeys(used for group in groups for each in group.all for used in _models(each))
-        refs, definitions = models_json_schema(list(models), ref_template=_REF)
+        refs, definitions = models_json_schema(list(models), ref_template=_REF, schema_generator=_Untitled)
         self._refs = refs
-        self.components: dict[str, Any] = {
-            **definitions.get("$defs", {}),
-            "Problem": _PROBLEM,
-            "JsonValue": _JSON_VALUE,
-        }
+        named = definitions.get("$defs", {})
+        bodies = {each.body.__name__ for group in groups for each in group.all if each.body}
+        for name in named.keys() - bodies:
+            # Answers may grow.
+            named[name].pop("additionalProperties", None)
+        self.components: dict[str, Any] = {**named, "Problem": _PROBLEM, "JsonValue": _JSON_VALUE}
 
     def of(self, model: type[BaseModel], mode: JsonSchemaMode) -> dict[str, Any]:
         return dict(self._refs[model, mode])

@@ -38,7 +38,7 @@ class User(ApiModel):
 
 
 class Session(ApiModel):
-    """What a client gets to act for a user; `expires_in` is the access token's life in seconds."""
+    """What a client gets to act for a user; `expiresIn` is the access token's life in seconds."""
 
     user: User
     access_token: str

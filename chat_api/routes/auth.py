@@ -23,7 +23,7 @@ from chat_api.usernames import LONGEST, PATTERN, SHORTEST
 
 
 class Registration(ApiModel):
-    """A new user; without `display_name` it is the username as typed."""
+    """A new user; without `displayName` that is the username as typed."""
 
     username: Annotated[
         str,

@@ -123,14 +123,20 @@ def connect(stack: Stack, new_client: NewClient, client_kind: str) -> Connect:
     return connected
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 async def api(stack: Stack) -> AsyncIterator[Api]:
     """The stack's API."""
     async with Api(stack.api.url) as opened:
         yield opened
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def register(api: Api) -> Register:
     """Registers a new user."""
     return api.register
+
+
+@pytest.fixture(scope="session")
+async def someone(api: Api) -> Person:
+    """A user for tests that leave no trace: hashing a password is what costs most in many of them."""
+    return await api.register("someone")

@@ -52,10 +52,11 @@ class Service:
 
     async def status(self, path: str) -> int:
         """The status of a GET; 0 when nothing answers."""
+        bound = aiohttp.ClientTimeout(total=5)
         try:
-            async with aiohttp.ClientSession() as http, http.get(f"{self.url}{path}") as response:
+            async with aiohttp.ClientSession(timeout=bound) as http, http.get(self.url + path) as response:
                 return response.status
-        except aiohttp.ClientError:
+        except (aiohttp.ClientError, TimeoutError):
             return 0
 
 

@@ -8,6 +8,7 @@ from clients import RefusedError
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from forging import expiring, reissued, signed_with_public_key, tampered, unsigned
 from ground import Connect, NewClient, Register, each_client
+from rest import Person
 from stack import Stack
 
 
@@ -101,14 +102,13 @@ async def test_a_reissued_token_is_taken(stack: Stack, connect: Connect, registe
 
 @pytest.mark.parametrize("forgery", FORGERIES)
 async def test_forged_tokens_are_refused_everywhere(
-    stack: Stack, new_client: NewClient, register: Register, forgery: str
+    stack: Stack, new_client: NewClient, someone: Person, forgery: str
 ) -> None:
     """The API answers 401 and the gateway a `connect_error`, with the same code."""
-    alice = await register("alice")
-    (jwk, *_) = (await alice.api.call("GET", "/.well-known/jwks.json")).expect(200)["keys"]
+    (jwk, *_) = (await someone.api.call("GET", "/.well-known/jwks.json")).expect(200)["keys"]
     forge, code = FORGERIES[forgery]
-    token = forge(alice.token, stack, str(jwk["x"]).encode())
-    answer = await alice.api.call("GET", "/api/me", token=token)
+    token = forge(someone.token, stack, str(jwk["x"]).encode())
+    answer = await someone.api.call("GET", "/api/me", token=token)
     assert (answer.status, answer.code) == (401, code)
     assert answer.headers["content-type"].startswith("application/problem+json")
     assert await refusal(new_client, "js-websocket", stack.gateway.url, auth={"token": token}) == code

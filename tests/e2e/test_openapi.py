@@ -8,16 +8,9 @@ import pytest
 from rest import Api
 from stack import Services
 
-CHECKS = ",".join(
-    [
-        "not_a_server_error",
-        "status_code_conformance",
-        "content_type_conformance",
-        "response_schema_conformance",
-        "negative_data_rejection",
-        "unsupported_method",
-        "ignored_auth",
-    ]
+CHECKS = (
+    "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,"
+    "negative_data_rejection,unsupported_method,ignored_auth"
 )
 CALLS = {
     "/api/auth/register": {"post"},

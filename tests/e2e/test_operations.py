@@ -142,7 +142,7 @@ async def test_migrating_twice_is_harmless(tmp_path: Path, services: Services) -
 
 
 async def test_limits_answer_with_when_to_come_back(services: Services, new_client: NewClient) -> None:
-    """With `RATE_LIMITS=on`, too many posts are 429 `rate_limited` with `Retry-After`; sockets get an error."""
+    """With `RATE_LIMITS=on`, too many posts are 429 with `Retry-After`; on sockets, an error."""
     served = await services.add("api", RATE_LIMITS="on")
     gateway = await services.add("gateway", RATE_LIMITS="on", API_URL=served.url)
     async with Api(served.url) as api:

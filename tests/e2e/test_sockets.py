@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from ground import Connect, Register, each_client
+from rest import Person
 
 UNKNOWN = "01890000-0000-7000-8000-000000000000"
 
@@ -81,10 +82,10 @@ async def test_small_questions_are_answered(connect: Connect, register: Register
     ],
 )
 async def test_a_payload_that_does_not_fit_is_refused(
-    connect: Connect, register: Register, event: str, payload: tuple[Any, ...]
+    connect: Connect, someone: Person, event: str, payload: tuple[Any, ...]
 ) -> None:
     """`invalid_payload`, and the socket goes on."""
-    socket = await connect(await register("alice"))
+    socket = await connect(someone)
     assert refused(await socket.emit(event, *payload)) == "invalid_payload"
     assert (await socket.emit("heartbeat"))["ok"]
 

@@ -1,0 +1,106 @@
+"""What one can tell the terminal client itself: lines that begin with a colon."""
+
+import re
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol
+
+from roomcast.chat.account import Account
+from roomcast.chat.conversation import Conversation
+from roomcast.chat.lobby import find_chat, find_user, load_chats, new_chat, show_chats
+from roomcast.chat.rest import ChatError
+from roomcast.chat.screen import Screen
+
+_COMMAND: Final = re.compile(r":([a-z]+)(?:\s+(.*))?", re.DOTALL)
+
+
+class Host(Protocol):
+    """The client that commands are given to."""
+
+    @property
+    def account(self) -> Account:
+        """Who is logged in."""
+
+    @property
+    def screen(self) -> Screen:
+        """Where to answer."""
+
+    @property
+    def conversation(self) -> Conversation | None:
+        """The open chat."""
+
+    async def open(self, chat_id: str) -> None:
+        """Opens another chat."""
+
+
+async def _help(host: Host, _: str) -> None:
+    for name, (usage, what, _handler) in COMMANDS.items():
+        host.screen.notice(f":{name} {usage}".ljust(16) + what)
+    host.screen.notice("Anything else is sent; a line that shall begin with a colon: type two.")
+
+
+async def _chats(host: Host, _: str) -> None:
+    show_chats(host.screen, await load_chats(host.account))
+    host.screen.notice(":open and a number or title opens one")
+
+
+async def _open(host: Host, wanted: str) -> None:
+    found = find_chat(await load_chats(host.account), wanted)
+    if found is None:
+        raise ChatError(f"There is no chat {wanted!r}; :chats lists yours.")
+    await host.open(found.id)
+
+
+async def _new(host: Host, title: str) -> None:
+    chat_id = await new_chat(host.account, host.screen, title)
+    if chat_id is not None:
+        await host.open(chat_id)
+
+
+async def _add(host: Host, username: str) -> None:
+    if host.conversation is None:
+        raise ChatError("No chat is open.")
+    user = await find_user(host.account, username)
+    if user is None:
+        raise ChatError(f"There is no user {username!r}.")
+    path = f"/api/chat/{host.conversation.chat_id}/members"
+    await host.account.call("POST", path, {"userId": user.id})
+
+
+async def _who(host: Host, _: str) -> None:
+    for name, online in host.conversation.members if host.conversation else ():
+        host.screen.notice(f"{'●' if online else '○'} {name}")
+
+
+async def _quit(_host: Host, _: str) -> None:
+    """Ends the client; see `obey`."""
+
+
+COMMANDS: Final[dict[str, tuple[str, str, Callable[[Host, str], Awaitable[None]]]]] = {
+    "help": ("", "shows this", _help),
+    "chats": ("", "lists your chats", _chats),
+    "open": ("CHAT", "opens another chat, by number or title", _open),
+    "new": ("[TITLE]", "makes a chat", _new),
+    "add": ("USER", "adds a member, by username", _add),
+    "who": ("", "shows who is in the chat, and online", _who),
+    "quit": ("", "ends (as Ctrl-D does)", _quit),
+}
+
+
+def command_in(line: str) -> tuple[str, str] | None:
+    """The command's name and the rest of the line; None when the line is a message, such as `:)`."""
+    found = _COMMAND.fullmatch(line.strip())
+    return (found[1], (found[2] or "").strip()) if found else None
+
+
+async def obey(host: Host, name: str, rest: str) -> bool:
+    """Does it, says what goes wrong; whether the client goes on."""
+    if name not in COMMANDS:
+        host.screen.notice(f"There is no :{name}; :help lists what there is, two colons send the line.")
+        return True
+    try:
+        await COMMANDS[name][2](host, rest)
+    except ChatError as error:
+        host.screen.notice(str(error))
+    except EOFError:
+        host.screen.notice("Never mind.")
+    return name != "quit"

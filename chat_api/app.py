@@ -1,0 +1,248 @@
+"""The API's composition root: builds its objects, runs until told to stop, drains."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Final
+
+import asyncpg
+import structlog
+from aiohttp import ClientSession, web
+from redis.asyncio import Redis
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from chat_api import migrations
+from chat_api.accounts import Accounts
+from chat_api.authority import Authority
+from chat_api.callers import Callers
+from chat_api.chats import Chats
+from chat_api.database import connect, open_engine
+from chat_api.failures import problems_middleware
+from chat_api.history import History
+from chat_api.http import Endpoints, add_endpoints
+from chat_api.keys import SigningKeys
+from chat_api.limits import Limits
+from chat_api.maintenance import Maintenance
+from chat_api.members import Members
+from chat_api.messages import Messages
+from chat_api.newcomers import Newcomers
+from chat_api.outbox import Relay
+from chat_api.passwords import Passwords
+from chat_api.posting import Poster
+from chat_api.progress import Progress
+from chat_api.replies import Replies
+from chat_api.routes.auth import auth_endpoints, user_endpoints
+from chat_api.routes.chats import chat_endpoints, member_endpoints
+from chat_api.routes.messages import message_endpoints
+from chat_api.routes.pages import page_routes
+from chat_api.sessions import Sessions
+from chat_api.settings import ApiSettings
+from shared.addresses import base_url
+from shared.bus import Bus, WorkQueue
+from shared.bus.publisher import EventPublisher
+from shared.drafts import Drafts
+from shared.interest import InterestReader
+from shared.jwks import JwksKeys
+from shared.ops import Check, ops_routes
+from shared.origins import Origins, cors_middleware
+from shared.presence import Presence
+from shared.runtime import StartError, backoff, http_server
+from shared.sessions import EndedSessions
+from shared.telemetry import http_middleware
+from shared.tokens import Verifier
+
+REPLIES_AT_ONCE: Final = 8
+FIRST_LOOK_SECONDS: Final = 5.0
+"""How long a start waits for the database before it answers 503 instead."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What the process opened and owns."""
+
+    settings: ApiSettings
+    database_url: str
+    bus: Bus
+    redis: Redis
+    engine: AsyncEngine
+    keys: SigningKeys
+    authority: Authority
+    passwords: Passwords
+    poster: Poster
+
+    def connect(self) -> Awaitable[asyncpg.Connection]:
+        """A database connection of one's own."""
+        return connect(self.database_url)
+
+
+async def serve(
+    settings: ApiSettings,
+    *,
+    database_url: str,
+    bus: Bus,
+    redis: Redis,
+    stop: asyncio.Event,
+    started: Callable[[], None],
+) -> None:
+    """Serves REST, relays the outbox and stores replies until `stop` is set.
+
+    Calls `started` once it listens; returns when running requests are answered. A database that is away is
+    waited for; requests are answered 503 meanwhile.
+
+    Raises:
+        StartError: the database's schema is older than this program.
+        SettingsError: the signing key cannot be used.
+    """
+    keys = SigningKeys.at(settings.jwt_private_key_file, settings.data_dir)
+    async with (
+        open_engine(database_url) as engine,
+        ClientSession() as http,
+        Passwords() as passwords,
+        asyncio.TaskGroup() as tasks,
+    ):
+        schema = tasks.create_task(_current_schema(database_url))
+        await asyncio.wait([schema], timeout=FIRST_LOOK_SECONDS)
+        configured = JwksKeys(settings.jwks_url, http) if _names_other_keys(settings) else None
+        authority = Authority(keys, configured)
+        poster = Poster(lambda: connect(database_url))
+        parts = _Parts(settings, database_url, bus, redis, engine, keys, authority, passwords, poster)
+        background = [poster.run(), _once_current(schema, _work(parts))]
+        if configured is not None:
+            background.append(configured.run())
+        with _running(tasks, background):
+            async with http_server(
+                _application(parts), settings.api_host, settings.api_port, variables="API"
+            ):
+                started()
+                await stop.wait()
+        schema.cancel()
+
+
+@contextmanager
+def _running(tasks: asyncio.TaskGroup, background: Sequence[Awaitable[None]]) -> Iterator[None]:
+    """Runs what works in the background, and ends it after the block: once no request needs it any more."""
+    running = [tasks.create_task(_awaited(work)) for work in background]
+    yield
+    for task in running:
+        task.cancel()
+
+
+async def _awaited(work: Awaitable[None]) -> None:
+    await work
+
+
+def _names_other_keys(settings: ApiSettings) -> bool:
+    return settings.jwks_url != f"{settings.api_url}/.well-known/jwks.json"
+
+
+async def _current_schema(database_url: str) -> None:
+    """Returns once the database answers with the schema of this program or a newer one.
+
+    Raises:
+        StartError: it has an older one.
+    """
+    for pause in backoff():
+        try:
+            current = await migrations.is_current(database_url)
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            log.warning("api.database_away", error=repr(error))
+            await asyncio.sleep(pause)
+            continue
+        if current:
+            return
+        raise StartError(
+            "The database's schema is older than this program: run `roomcast migrate`, then start again."
+        )
+
+
+async def _once_current(schema: asyncio.Task[None], work: Callable[[], Awaitable[None]]) -> None:
+    await asyncio.shield(schema)
+    await work()
+
+
+def _work(parts: _Parts) -> Callable[[], Awaitable[None]]:
+    """What goes on without being asked for."""
+    publisher = EventPublisher(bus=parts.bus, interest=InterestReader(parts.redis))
+    relay = Relay(parts.connect, publisher)
+    replies = Replies(parts.engine, Drafts(parts.redis))
+    maintenance = Maintenance(parts.connect)
+
+    async def run() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(relay.run())
+            tasks.create_task(maintenance.run())
+            tasks.create_task(
+                parts.bus.consume(WorkQueue.API_REPLIES, replies.handle, concurrency=REPLIES_AT_ONCE)
+            )
+
+    return run
+
+
+def _application(parts: _Parts) -> web.Application:
+    settings, engine = parts.settings, parts.engine
+    origins = Origins(settings.allowed_origins)
+    app = web.Application(
+        middlewares=[http_middleware("api"), cors_middleware(origins), problems_middleware()],
+        handler_args={"max_field_size": 16 * 1024, "max_line_size": 16 * 1024},
+    )
+    verifier = Verifier(parts.authority.keys, issuer=settings.jwt_issuer, audience=settings.jwt_audience)
+    callers = Callers(engine, verifier=verifier, newcomers=Newcomers(engine))
+    groups = _groups(parts)
+    add_endpoints(app, groups, authenticator=callers)
+    app.add_routes(
+        page_routes(
+            groups,
+            keys=parts.keys,
+            version=version("roomcast"),
+            api_url=settings.api_url,
+            gateway_url=base_url(settings.gateway_host, settings.gateway_port),
+        )
+    )
+    app.add_routes(ops_routes(_checks(parts)))
+    return app
+
+
+def _groups(parts: _Parts) -> list[Endpoints]:
+    settings, engine = parts.settings, parts.engine
+    limits = Limits.of(on=settings.rate_limits)
+    progress = Progress(Drafts(parts.redis))
+    history = History(engine, progress, Presence(parts.redis))
+    sessions = Sessions(
+        engine,
+        keys=parts.keys,
+        ended=EndedSessions(parts.redis),
+        issuer=settings.jwt_issuer,
+        audience=settings.jwt_audience,
+        access_seconds=settings.access_token_ttl,
+        refresh_seconds=settings.refresh_token_ttl,
+    )
+    accounts = Accounts(
+        engine,
+        sessions=sessions,
+        passwords=parts.passwords,
+        limits=limits,
+        kept_here=parts.authority.keeps_accounts_here,
+    )
+    return [
+        auth_endpoints(accounts, sessions),
+        user_endpoints(accounts),
+        chat_endpoints(Chats(engine, progress), history),
+        member_endpoints(Members(engine)),
+        message_endpoints(Messages(engine, parts.poster), history, limits),
+    ]
+
+
+def _checks(parts: _Parts) -> dict[str, Check]:
+    async def postgresql() -> None:
+        async with parts.engine.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+
+    async def redis() -> None:
+        await parts.redis.ping()
+
+    return {"postgresql": postgresql, "rabbitmq": parts.bus.ping, "redis": redis}

@@ -7,13 +7,14 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from chat_api.models import ApiModel, JsonObject, Seq, Timestamp, UserId, Uuid, text
+from chat_api.models import MAX_SEQ, ApiModel, JsonObject, Seq, Timestamp, UserId, Uuid, text
 
 Assistant = Literal["always", "mention", "off"]
 Title = Annotated[str, text(1, 200)]
 Content = Annotated[str, text(1, 32_000)]
 IdText = Annotated[str, text(1, 200)]
 """An id as a caller writes it; one that is no UUID is the id of nothing."""
+OptionalSeq = Annotated[int | None, Field(ge=0, le=MAX_SEQ)]
 IdempotencyKey = Annotated[str, Field(min_length=1, max_length=200)]
 
 
@@ -77,8 +78,8 @@ class ChatsQuery(ApiModel):
 class MessagesQuery(ApiModel):
     """Which page of messages; without a seq the last one."""
 
-    after_seq: Seq | None = None
-    before_seq: Seq | None = None
+    after_seq: OptionalSeq = None
+    before_seq: OptionalSeq = None
     limit: Annotated[int, Field(ge=1, le=200)] = 50
 
     @model_validator(mode="after")
@@ -91,7 +92,7 @@ class MessagesQuery(ApiModel):
 class SyncQuery(ApiModel):
     """What the caller has seen already."""
 
-    after_seq: Seq | None = None
+    after_seq: OptionalSeq = None
 
 
 class Message(ApiModel):

@@ -3,9 +3,9 @@
 The answers' JSON is made in SQL (`migrations/versions/0001/shapes.sql`); these models describe it.
 """
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from chat_api.models import MAX_SEQ, ApiModel, JsonObject, Seq, Timestamp, UserId, Uuid, text
 
@@ -82,11 +82,12 @@ class MessagesQuery(ApiModel):
     before_seq: OptionalSeq = None
     limit: Annotated[int, Field(ge=1, le=200)] = 50
 
-    @model_validator(mode="after")
-    def _one_direction(self) -> Self:
-        if self.after_seq is not None and self.before_seq is not None:
+    @field_validator("before_seq")
+    @classmethod
+    def _one_direction(cls, before_seq: int | None, info: ValidationInfo) -> int | None:
+        if before_seq is not None and info.data.get("after_seq") is not None:
             raise ValueError("afterSeq and beforeSeq exclude each other")
-        return self
+        return before_seq
 
 
 class SyncQuery(ApiModel):

@@ -51,7 +51,7 @@ class JwksKeys:
         self._clock = clock
         self._keys: dict[str, Ed25519PublicKey] = {}
         self._fetching = asyncio.Lock()
-        self._fetched_at = float("-inf")
+        self._asked_at = float("-inf")
         self._answered = False
         self.loaded = False
 
@@ -89,8 +89,10 @@ class JwksKeys:
     async def _fetch_unless_recent(self) -> None:
         async with self._fetching:
             patience = REFETCH_SECONDS if self.loaded else _RETRY_SECONDS
-            if self._clock() - self._fetched_at >= patience:
+            if self._clock() - self._asked_at >= patience:
                 await self._fetch()
+                # From its end on: those who waited for a slow answer do not ask once more each.
+                self._asked_at = self._clock()
 
     async def _fetch(self) -> None:
         try:
@@ -109,8 +111,6 @@ class JwksKeys:
                 for kid, key in keys.items()
             }
             self._answered = self.loaded = True
-        finally:
-            self._fetched_at = self._clock()
 
 
 def public_keys(document: bytes) -> dict[str, Ed25519PublicKey]:

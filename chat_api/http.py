@@ -237,7 +237,11 @@ def _query_reader(model: type[BaseModel] | None) -> Callable[[web.Request], Base
     integers = {
         declared.alias or name
         for name, declared in model.model_fields.items()
-        if declared.annotation is int or int in get_args(declared.annotation)
+        # The annotation, or one of a union's parts, is int: bare, or with bounds (Annotated).
+        if any(
+            getattr(kind, "__origin__", kind) is int
+            for kind in (declared.annotation, *get_args(declared.annotation))
+        )
     }
 
     def read(request: web.Request) -> BaseModel:

@@ -221,7 +221,7 @@ class Link:
         else:
             self._listener.link_changed(
                 f"The gateway does not answer at {self._url}; trying again. Is it running? "
-                "`roomcast up` starts it; --gateway gives another address."
+                "`roomcast up` starts it; --gateway-url gives another address."
             )
 
 

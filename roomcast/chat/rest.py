@@ -75,9 +75,9 @@ class Rest:
     def _no_answer(self, error: Exception) -> str:
         match error:
             case aiohttp.InvalidURL():
-                return f"{self.url} is no address of an API. Give one like http://127.0.0.1:8000 with --api."
+                return f"{self.url} is no address of an API. Give one like http://127.0.0.1:8000 with --api-url."
             case orjson.JSONDecodeError():
-                return f"What answers at {self.url} is not Roomcast's API. Give its address with --api."
+                return f"What answers at {self.url} is not Roomcast's API. Give its address with --api-url."
             case TimeoutError():
                 reason = "took too long"
             case aiohttp.ClientConnectorError():
@@ -86,7 +86,7 @@ class Rest:
                 reason = str(error) or type(error).__name__
         return (
             f"The API does not answer at {self.url} ({reason}). "
-            "Start Roomcast with `roomcast up` (or `make run`), or give another address with --api."
+            "Start Roomcast with `roomcast up` (or `make run`), or give another address with --api-url."
         )
 
 

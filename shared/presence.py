@@ -1,0 +1,96 @@
+"""Who is online in a chat, as all gateways together see it.
+
+Redis hash `roomcast:presence:<chat id>`: a field `<instance>|<user id>` for each user with a joined socket at
+that gateway, kept for three hours, refreshed every hour. What gateways that are gone have left there counts
+for nothing: whose last heartbeat (`shared.interest`) is too old is gone.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from redis.asyncio import Redis
+
+from shared.interest.store import GATEWAYS, seconds, text
+
+KEPT_SECONDS: Final = 3 * 3600
+GONE_SECONDS: Final = 15.0
+"""A gateway whose heartbeat is older is gone. Heartbeats come every 2 s and may be 6 s old by intention."""
+
+Change = tuple[str, str, bool]
+"""Chat id, user id, and whether the user has a joined socket at the writing gateway."""
+Sighting = frozenset[str]
+"""User ids."""
+
+
+class Presence:
+    """Reads presence, and writes a gateway's part of it."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def online(self, chat_id: str) -> list[str]:
+        """The ids of the users who have a joined socket at any gateway, sorted.
+
+        Raises:
+            RedisError: Redis does not answer.
+        """
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            pipeline.hkeys(_key(chat_id))
+            _ask_who_lives(pipeline)
+            fields, beats, time = await pipeline.execute()
+        return sorted({user_id for instance, user_id in _parsed(fields) if instance in _living(beats, time)})
+
+    async def write(self, instance: str, changes: Sequence[Change]) -> list[Sighting]:
+        """Writes changes at the gateway `instance`, all in one step.
+
+        Returns:
+            For each change the users who are online in its chat after it, without regard to what this gateway
+            itself says of the change's user: that user is among them when seen at another gateway.
+
+        Raises:
+            RedisError: Redis does not answer; it may have been written nevertheless.
+        """
+        if not changes:
+            return []
+        async with self._redis.pipeline(transaction=True) as pipeline:
+            for chat_id, user_id, here in changes:
+                if here:
+                    pipeline.hset(_key(chat_id), _field(instance, user_id), "1")
+                else:
+                    pipeline.hdel(_key(chat_id), _field(instance, user_id))
+                pipeline.expire(_key(chat_id), KEPT_SECONDS)
+                pipeline.hkeys(_key(chat_id))
+            _ask_who_lives(pipeline)
+            *answers, beats, time = await pipeline.execute()
+        living = _living(beats, time) | {instance}
+        return [
+            frozenset(
+                seen for at, seen in _parsed(fields) if at in living and (at, seen) != (instance, user_id)
+            )
+            for (_, user_id, _), fields in zip(changes, answers[2::3], strict=True)
+        ]
+
+
+def _ask_who_lives(pipeline: Any) -> None:
+    pipeline.zrange(GATEWAYS, 0, -1, withscores=True)
+    pipeline.time()
+
+
+def _living(beats: Iterable[tuple[bytes | str, float]], time: Any) -> frozenset[str]:
+    now = seconds(time)
+    return frozenset(text(instance) for instance, beat in beats if now - beat <= GONE_SECONDS)
+
+
+def _key(chat_id: str) -> str:
+    return f"roomcast:presence:{chat_id}"
+
+
+def _field(instance: str, user_id: str) -> str:
+    return f"{instance}|{user_id}"
+
+
+def _parsed(fields: Iterable[bytes | str]) -> Iterable[tuple[str, str]]:
+    """Instance and user id of each field. A user id may have a `|` in it, an instance never has."""
+    for field in fields:
+        instance, _, user_id = text(field).partition("|")
+        yield instance, user_id

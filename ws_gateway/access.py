@@ -1,0 +1,104 @@
+"""What a user may see of a chat: asked of the API, in the user's own name."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import aiohttp
+import orjson
+import structlog
+
+from shared.telemetry import REQUEST_ID_HEADER, current_request_id, current_traceparent
+from ws_gateway.errors import (
+    GatewayError,
+    InvalidPayloadError,
+    NotFoundError,
+    UnavailableError,
+    token_error,
+)
+from ws_gateway.metrics import API_ANSWERS
+
+log = structlog.get_logger()
+
+ANSWER_SECONDS: Final = 5.0
+CONNECTIONS: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class ChatState:
+    """A chat as of one moment.
+
+    Attributes:
+        last_seq: the number of its last message.
+        answer: what `join-chat` is acknowledged with: `lastSeq`, `missed`, `hasMore`, `reply`.
+    """
+
+    last_seq: int
+    answer: dict[str, Any]
+
+
+class ChatAccess:
+    """Asks the API at `url`. `http` keeps its connections.
+
+    No two callers share an answer: each has begun to hold the room's events right before it asks, and an
+    answer to an earlier question would leave a hole.
+    """
+
+    def __init__(self, *, url: str, http: aiohttp.ClientSession, seconds: float = ANSWER_SECONDS) -> None:
+        self._url = url
+        self._http = http
+        self._timeout = aiohttp.ClientTimeout(total=seconds)
+
+    async def sync(self, chat_id: str, after_seq: int | None, *, token: str) -> ChatState:
+        """The chat as the bearer of `token` sees it, with the messages after `after_seq`.
+
+        Raises:
+            NotFoundError: there is no such chat, or the user is not a member.
+            TokenError: the API refuses the token.
+            UnavailableError: the API does not answer, or not as it should.
+        """
+        try:
+            state = await self._ask(chat_id, after_seq, token)
+        except GatewayError as error:
+            API_ANSWERS.labels(error.code).inc()
+            raise
+        API_ANSWERS.labels("ok").inc()
+        return state
+
+    async def _ask(self, chat_id: str, after_seq: int | None, token: str) -> ChatState:
+        try:
+            async with self._http.get(
+                f"{self._url}/api/chat/{chat_id}/sync",
+                params={} if after_seq is None else {"afterSeq": str(after_seq)},
+                headers={"Authorization": f"Bearer {token}", **_tracing()},
+                timeout=self._timeout,
+                allow_redirects=False,
+            ) as response:
+                return _state(response.status, await response.read())
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            log.warning("access.unreachable", error=type(error).__name__)
+            raise UnavailableError from error
+
+
+def _tracing() -> dict[str, str]:
+    given = {REQUEST_ID_HEADER: current_request_id(), "traceparent": current_traceparent()}
+    return {name: value for name, value in given.items() if value}
+
+
+def _state(status: int, body: bytes) -> ChatState:
+    try:
+        said = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        said = None
+    fields = said if isinstance(said, dict) else {}
+    match status:
+        case 200 if isinstance(last_seq := fields.get("lastSeq"), int):
+            return ChatState(last_seq, fields)
+        case 401:
+            raise token_error(str(fields.get("code")))
+        case 403 | 404:
+            raise NotFoundError
+        case 422:
+            raise InvalidPayloadError
+        case _:
+            log.warning("access.unexpected_answer", status=status)
+            raise UnavailableError

@@ -1,0 +1,250 @@
+"""The gateway, put together."""
+
+import asyncio
+import re
+import secrets
+import socket as hosts
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Final
+
+import aiohttp
+import structlog
+from aiohttp import web
+from redis.asyncio import Redis
+
+from shared.bus import Bus, BusUnavailableError
+from shared.bus.publisher import EventPublisher
+from shared.interest import InterestLeases, InterestReader
+from shared.ops import Check
+from shared.origins import Origins
+from shared.presence import Presence
+from shared.runtime import http_server
+from shared.sessions import EndedSessions
+from shared.tokens import JwksKeys, Verifier
+from ws_gateway.access import CONNECTIONS, ChatAccess
+from ws_gateway.announcer import Announcer
+from ws_gateway.drain import Drain
+from ws_gateway.engine import Engine
+from ws_gateway.fanout import Fanout
+from ws_gateway.gateway import Gateway
+from ws_gateway.handlers import Handlers
+from ws_gateway.handshake import Handshake
+from ws_gateway.http import application
+from ws_gateway.joining import Joining
+from ws_gateway.limits import Limits
+from ws_gateway.membership import Membership
+from ws_gateway.presence import RoomPresence
+from ws_gateway.relay import Relay
+from ws_gateway.resync import Resync
+from ws_gateway.rooms import Rooms
+from ws_gateway.sessions import LiveSessions
+from ws_gateway.settings import GatewaySettings
+from ws_gateway.sockets import Socket, Sockets
+from ws_gateway.token_life import TokenLife
+
+log = structlog.get_logger()
+
+SESSIONS_SECONDS: Final = 2.0
+"""How long the start waits to hear which sessions have ended."""
+SETTLE_SECONDS: Final = 1.0
+"""How long the end waits until others know that its users are gone."""
+
+
+async def serve(
+    settings: GatewaySettings,
+    *,
+    bus: Bus,
+    redis: Redis,
+    stop: asyncio.Event,
+    started: Callable[[], None],
+    limits: Limits | None = None,
+) -> None:
+    """Serves sockets until `stop` is set, then lets them go and returns; calls `started` once it listens."""
+    limits = limits or Limits(limited=settings.rate_limits)
+    async with (
+        asyncio.TaskGroup() as tasks,
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=CONNECTIONS)) as http,
+    ):
+        parts = _assembled(settings, limits, bus=bus, redis=redis, http=http, tasks=tasks)
+        running = [tasks.create_task(each) for each in parts.background()]
+        async with parts.leases:
+            feed = tasks.create_task(bus.consume_gateway(parts.instance, parts.relay))
+            await _within(SESSIONS_SECONDS, parts.sessions.loaded.wait())
+            app = parts.application(bus, limits)
+            async with http_server(app, settings.gateway_host, settings.gateway_port, variables="GATEWAY"):
+                log.info("gateway.listening", instance=parts.instance, port=settings.gateway_port)
+                started()
+                await stop.wait()
+                await parts.drain.run()
+            await parts.settle()
+            feed.cancel()
+        for task in running:
+            task.cancel()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parts:
+    instance: str
+    origins: Origins
+    keys: JwksKeys
+    leases: InterestLeases
+    engine: Engine
+    relay: Relay
+    drain: Drain
+    sessions: LiveSessions
+    presence: RoomPresence
+    announcer: Announcer
+    resync: Resync
+
+    def background(self) -> tuple[Coroutine[Any, Any, None], ...]:
+        return (
+            self.keys.run(),
+            self.sessions.run(),
+            self.presence.run(),
+            self.announcer.run(),
+            self.resync.run(),
+        )
+
+    async def settle(self) -> None:
+        """Lets others know that this gateway's users are gone."""
+        await _within(SETTLE_SECONDS, self.presence.settled.wait())
+        await self.presence.withdraw()
+        await _within(SETTLE_SECONDS, self.announcer.settled.wait())
+
+    def application(self, bus: Bus, limits: Limits) -> web.Application:
+        return application(
+            engine=self.engine,
+            origins=self.origins,
+            checks=self._checks(bus),
+            can_verify=lambda: self.keys.loaded,
+            max_payload=limits.max_payload,
+        )
+
+    def _checks(self, bus: Bus) -> dict[str, Check]:
+        async def rabbitmq() -> None:
+            await bus.ping()
+            if not self.relay.linked_now:
+                raise BusUnavailableError("the gateway's queue is not being consumed")
+
+        async def draining() -> None:
+            if self.drain.started:
+                raise _DrainingError
+
+        return {
+            "rabbitmq": rabbitmq,
+            "redis": self.leases.ping,
+            "jwks": self.keys.ping,
+            "draining": draining,
+        }
+
+
+class _DrainingError(Exception):
+    """This gateway is about to stop."""
+
+
+def _assembled(
+    settings: GatewaySettings,
+    limits: Limits,
+    *,
+    bus: Bus,
+    redis: Redis,
+    http: aiohttp.ClientSession,
+    tasks: asyncio.TaskGroup,
+) -> _Parts:
+    instance = _instance_name()
+    sockets, rooms = Sockets(), Rooms()
+    fanout = Fanout(rooms)
+    engine = Engine(tasks=tasks, max_payload=limits.max_payload)
+    keys = JwksKeys(settings.jwks_url, http)
+    verifier = Verifier(keys, issuer=settings.jwt_issuer, audience=settings.jwt_audience)
+    announcer = Announcer(EventPublisher(bus=bus, interest=InterestReader(redis)))
+    presence = RoomPresence(
+        instance=instance, store=Presence(redis), rooms=rooms, announce=announcer.announce
+    )
+
+    def rooms_missed(missed: frozenset[str] | None) -> None:
+        resync.rooms(missed)
+        if missed is None:
+            presence.refresh()
+
+    leases = InterestLeases(redis, instance, missed=rooms_missed)
+    membership = Membership(
+        rooms=rooms, leases=leases, presence=presence, tasks=tasks, held_events=limits.held_events
+    )
+
+    def end(socket: Socket, reason: str) -> None:
+        log.info("socket.ended", sid=socket.sid, user_id=socket.user_id, reason=reason)
+        membership.leave_all(socket)
+        engine.drop(socket.sid)
+
+    access = ChatAccess(url=settings.api_url, http=http)
+    sessions = LiveSessions(store=EndedSessions(redis), sockets=sockets, end=end)
+    token_life = TokenLife(fanout=fanout, end=end)
+    drain = Drain(sockets=sockets, fanout=fanout, engine=engine)
+    resync = Resync(sockets=sockets, rooms=rooms, fanout=fanout, membership=membership, access=access)
+
+    def all_missed() -> None:
+        resync.everyone()
+        sessions.reload()
+
+    relay = Relay(
+        instance=instance, fanout=fanout, membership=membership, sessions=sessions, missed=all_missed
+    )
+    origins = Origins(settings.allowed_origins)
+    joining = Joining(
+        membership=membership,
+        access=access,
+        presence=presence,
+        fanout=fanout,
+        engine=engine,
+        max_rooms=limits.max_rooms,
+    )
+    engine.application = Gateway(
+        limits=limits,
+        sockets=sockets,
+        membership=membership,
+        fanout=fanout,
+        handshake=Handshake(
+            origins=origins, verifier=verifier, ended=sessions.ended, draining=lambda: drain.started
+        ),
+        handlers=Handlers(
+            instance=instance,
+            sockets=sockets,
+            membership=membership,
+            joining=joining,
+            verifier=verifier,
+            ended=sessions.ended,
+            token_life=token_life,
+            announce=announcer.announce,
+        ),
+        token_life=token_life,
+    )
+    return _Parts(
+        instance=instance,
+        origins=origins,
+        keys=keys,
+        leases=leases,
+        engine=engine,
+        relay=relay,
+        drain=drain,
+        sessions=sessions,
+        presence=presence,
+        announcer=announcer,
+        resync=resync,
+    )
+
+
+def _instance_name() -> str:
+    """A name that no other gateway has or had, and that tells an operator where it runs."""
+    host = re.sub(r"[^a-z0-9-]", "-", hosts.gethostname().lower())[:32]
+    return f"{host}-{secrets.token_hex(4)}"
+
+
+async def _within(seconds: float, done: Awaitable[object]) -> None:
+    """Waits for something, but no longer than that."""
+    try:
+        async with asyncio.timeout(seconds):
+            await done
+    except TimeoutError:
+        return

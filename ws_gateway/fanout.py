@@ -1,0 +1,70 @@
+"""Room to bytes on sockets: one frame for each event, whoever gets it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from ws_gateway.engine import Frame, event_frame, send
+from ws_gateway.metrics import DELIVERIES
+from ws_gateway.rooms import Rooms, Subscription
+from ws_gateway.sockets import Socket
+
+
+class Fanout:
+    """Sends to rooms and to single sockets. Never waits: each connection has its own queue."""
+
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
+
+    def broadcast(
+        self, rooms: Sequence[str], frame: Frame, *, seq: int | None = None, skip: str | None = None
+    ) -> int:
+        """Sends a frame once to each socket in any of `rooms`, but not to the socket with the id `skip`.
+
+        For a socket that is joining, the frame is kept until it has joined; `seq` is the number of the
+        message in it, if it is one.
+
+        Returns:
+            How many sockets it was sent to or kept for.
+        """
+        count = 0
+        for subscription in self._in_any(rooms):
+            if subscription.socket.sid == skip:
+                continue
+            if subscription.held is None:
+                send(subscription.socket.connection, frame)
+            else:
+                subscription.held.add(seq, frame)
+            count += 1
+        DELIVERIES.inc(count)
+        return count
+
+    def emit(self, socket: Socket, name: str, payload: Mapping[str, Any]) -> None:
+        """Sends an event to one socket."""
+        send(socket.connection, event_frame(name, orjson.dumps(payload)))
+        DELIVERIES.inc()
+
+    def release(self, subscription: Subscription, *, above: int = 0) -> bool:
+        """Sends what was kept while joining, but messages numbered up to `above`; from now nothing is kept.
+
+        Returns:
+            False when not all could be kept: the socket has missed something.
+        """
+        held = subscription.held
+        if held is None:
+            return True
+        for frame in held.above(above):
+            send(subscription.socket.connection, frame)
+        subscription.held = None
+        return not held.lost
+
+    def _in_any(self, rooms: Sequence[str]) -> Iterable[Subscription]:
+        if len(rooms) == 1:
+            return self._rooms.of(rooms[0]).values()
+        chosen: dict[Socket, Subscription] = {}
+        for room in rooms:
+            for socket, subscription in self._rooms.of(room).items():
+                if socket not in chosen or subscription.held is None:
+                    chosen[socket] = subscription
+        return chosen.values()

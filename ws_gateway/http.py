@@ -1,0 +1,62 @@
+"""The gateway's HTTP: Socket.IO's path, the operational paths, and 404 at once for everything else."""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler, Middleware
+
+from shared.ops import Check, ops_routes
+from shared.origins import Origins, cors_middleware
+from shared.telemetry import http_middleware
+from ws_gateway.engine import Engine
+
+PATHS: Final = ("/socket.io/", "/socket.io")
+RETRY_SECONDS: Final = "1"
+
+
+def application(
+    *,
+    engine: Engine,
+    origins: Origins,
+    checks: Mapping[str, Check],
+    can_verify: Callable[[], bool],
+    max_payload: int,
+) -> web.Application:
+    """The application to serve.
+
+    While `can_verify` says no, a client that comes gets 503, so that it tries again by itself.
+    """
+
+    async def socket_io(request: web.Request) -> web.StreamResponse:
+        if "sid" not in request.query and not can_verify():
+            return web.Response(status=503, text="Not ready", headers={hdrs.RETRY_AFTER: RETRY_SECONDS})
+        if "j" in request.query:  # JSONP ended with Socket.IO 2
+            return web.Response(status=400, text="JSONP is not supported")
+        response: web.StreamResponse = await engine.handle_request(request)
+        if not response.prepared:
+            response.headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
+        return response
+
+    app = web.Application(
+        middlewares=[_observed_but_for(PATHS), cors_middleware(origins)], client_max_size=max_payload
+    )
+    app.add_routes(ops_routes(checks))
+    for path in PATHS:
+        app.router.add_get(path, socket_io, allow_head=False)
+        app.router.add_post(path, socket_io)
+        app.router.add_options(path, socket_io)
+    return app
+
+
+def _observed_but_for(paths: tuple[str, ...]) -> Middleware:
+    """Logs and times requests as other services do, but not polls and WebSockets, which last as they like."""
+    observe = http_middleware("gateway")
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path in paths:
+            return await handler(request)
+        return await observe(request, handler)
+
+    return middleware

@@ -1,0 +1,108 @@
+"""How a socket joins a chat without missing anything.
+
+The order is what makes it so: enter the room and hold its events for this socket; make sure that publishers
+know of this gateway; ask the API for the chat as it is; acknowledge; release what was held and came after.
+"""
+
+import asyncio
+
+import orjson
+import structlog
+
+from shared.events import chat_room
+from ws_gateway.access import ChatAccess, ChatState
+from ws_gateway.engine import Engine, Reply
+from ws_gateway.errors import GatewayError, NotFoundError, TooManyRoomsError
+from ws_gateway.fanout import Fanout
+from ws_gateway.membership import Membership, chat_of
+from ws_gateway.metrics import JOINS
+from ws_gateway.payloads import JoinChat
+from ws_gateway.presence import RoomPresence
+from ws_gateway.rooms import Subscription
+from ws_gateway.sockets import Socket
+
+log = structlog.get_logger()
+
+
+class Joining:
+    """Answers `join-chat`."""
+
+    def __init__(
+        self,
+        *,
+        membership: Membership,
+        access: ChatAccess,
+        presence: RoomPresence,
+        fanout: Fanout,
+        engine: Engine,
+        max_rooms: int,
+    ) -> None:
+        self._membership = membership
+        self._access = access
+        self._presence = presence
+        self._fanout = fanout
+        self._engine = engine
+        self._max_rooms = max_rooms
+
+    async def join(self, socket: Socket, asked: JoinChat, reply: Reply) -> None:
+        """Joins the chat, or answers anew to a socket that is in it already; acknowledges.
+
+        Raises:
+            GatewayError: it does not join. A socket that was in already stays in, unless it is `not_found`.
+        """
+        room = chat_room(asked.chat_id)
+        try:
+            async with socket.turn(room):
+                await self._join(socket, room, asked.seen, reply)
+        except GatewayError as error:
+            JOINS.labels(error.code).inc()
+            raise
+        JOINS.labels("ok").inc()
+
+    async def _join(self, socket: Socket, room: str, seen: int | None, reply: Reply) -> None:
+        subscription = socket.chats.get(room) or self._enter(socket, room)
+        try:
+            state, online = await self._look(subscription, seen)
+        except BaseException as error:
+            self._undo(subscription, error)
+            raise
+        reply(orjson.dumps({**state.answer, "ok": True, "chatId": chat_of(room), "online": online}))
+        # Whoever was in already and did not say what it has seen is not told of it by this answer.
+        told = seen is not None or not subscription.joined
+        subscription.joined = True
+        self._release(subscription, above=state.last_seq if told else 0)
+
+    def _enter(self, socket: Socket, room: str) -> Subscription:
+        if socket.gone:
+            raise NotFoundError
+        if len(socket.chats) >= self._max_rooms:
+            raise TooManyRoomsError
+        return self._membership.enter(socket, room)
+
+    async def _look(self, subscription: Subscription, seen: int | None) -> tuple[ChatState, list[str]]:
+        await self._membership.hold(subscription)
+        asked_at = asyncio.get_running_loop().time()
+        state = await self._access.sync(chat_of(subscription.room), seen, token=subscription.socket.token)
+        _check_still_in(subscription)
+        subscription.confirmed_at = asked_at
+        online = await self._presence.enter(subscription)
+        _check_still_in(subscription)
+        return state, online
+
+    def _undo(self, subscription: Subscription, error: BaseException) -> None:
+        if subscription.joined and not isinstance(error, NotFoundError):
+            self._release(subscription)
+        else:
+            self._membership.leave(subscription)
+
+    def _release(self, subscription: Subscription, *, above: int = 0) -> None:
+        if not self._fanout.release(subscription, above=above):
+            socket = subscription.socket
+            log.warning("joining.too_much_held", room=subscription.room, sid=socket.sid)
+            self._membership.leave_all(socket)  # nothing may come after the hole
+            self._engine.close(socket.connection)
+
+
+def _check_still_in(subscription: Subscription) -> None:
+    if subscription.ended:
+        raise NotFoundError

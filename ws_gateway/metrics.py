@@ -1,0 +1,23 @@
+"""What the gateway counts."""
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge
+
+SOCKETS: Final = Gauge("roomcast_gateway_sockets", "Connected sockets.")
+ROOMS: Final = Gauge("roomcast_gateway_rooms", "Rooms with at least one socket here.")
+DELIVERIES: Final = Counter("roomcast_gateway_deliveries", "Frames handed to sockets.")
+EVENTS: Final = Counter("roomcast_gateway_events", "Events from the bus.", ["type"])
+EVENTS_IGNORED: Final = Counter(
+    "roomcast_gateway_events_ignored", "Events from the bus for rooms that nobody here is in.", ["type"]
+)
+JOINS: Final = Counter(
+    "roomcast_gateway_joins", "Asked join-chats by outcome: ok or the error's code.", ["outcome"]
+)
+REFUSED: Final = Counter("roomcast_gateway_refused_handshakes", "Refused handshakes.", ["code"])
+RESYNCS: Final = Counter("roomcast_gateway_resyncs", "Sockets told that they may have missed something.")
+EVICTIONS: Final = Counter("roomcast_gateway_evictions", "Sockets put out of a chat.")
+API_ANSWERS: Final = Counter("roomcast_gateway_api_answers", "Answers of the API by outcome.", ["outcome"])
+ANNOUNCEMENTS_DROPPED: Final = Counter(
+    "roomcast_gateway_announcements_dropped", "Typing and presence events that could not be published."
+)

@@ -1,0 +1,113 @@
+"""Bus event to room: what is done with each kind of event."""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import orjson
+import structlog
+
+from shared import events
+from shared.events import Event, MemberRemoved, SessionEnded, UndecodableEventError, command_of, user_room
+from ws_gateway.engine import event_frame
+from ws_gateway.fanout import Fanout
+from ws_gateway.membership import Membership
+from ws_gateway.metrics import EVENTS, EVENTS_IGNORED
+
+log = structlog.get_logger()
+
+
+class Sessions(Protocol):
+    """Who is told of sessions that have ended."""
+
+    def end(self, session_id: str) -> None:
+        """Drops the session's sockets at once and lets no new one in."""
+
+
+class Relay:
+    """The gateway's `GatewayListener`.
+
+    Attributes:
+        linked_now: whether events can arrive.
+    """
+
+    def __init__(
+        self,
+        *,
+        instance: str,
+        fanout: Fanout,
+        membership: Membership,
+        sessions: Sessions,
+        missed: Callable[[], None],
+    ) -> None:
+        self._typists = f"{instance}/"
+        self._fanout = fanout
+        self._membership = membership
+        self._sessions = sessions
+        self._missed = missed
+        self.linked_now = False
+        self._linked_before = False
+
+    def relay(self, batch: Sequence[Event]) -> None:
+        """Hands events on, in order; one that cannot be is logged and passed over."""
+        for event in batch:
+            EVENTS.labels(event.type).inc()
+            try:
+                self._relay(event)
+            except (UndecodableEventError, UnicodeDecodeError) as error:
+                log.warning("relay.undecodable", type=event.type, id=event.id, error=str(error))
+
+    def linked(self, *, gap: bool) -> None:
+        """The bus is there; after a gap, or whatever came before the first link, sockets may have holes."""
+        self.linked_now = True
+        if gap or not self._linked_before:
+            self._missed()
+        self._linked_before = True
+        log.info("relay.linked", gap=gap)
+
+    def unlinked(self) -> None:
+        """The bus is away."""
+        self.linked_now = False
+        log.warning("relay.unlinked")
+
+    def _relay(self, event: Event) -> None:
+        match event.type:
+            case events.SESSION_ENDED:
+                ended = command_of(event)
+                if isinstance(ended, SessionEnded):
+                    self._sessions.end(ended.session_id)
+            case events.MESSAGE_CREATED:
+                reached = self._to_rooms(event) + self._activity(event)
+                self._done(event, reached)
+            case events.MEMBER_REMOVED:
+                self._done(event, self._to_rooms(event))
+                removed = command_of(event)
+                if isinstance(removed, MemberRemoved):
+                    self._membership.evict(removed.chat_id, removed.user_id)
+            case events.CHAT_DELETED:
+                self._done(event, self._to_rooms(event))
+                self._membership.evict(event.subject)
+            case _:
+                self._done(event, self._to_rooms(event))
+
+    def _to_rooms(self, event: Event) -> int:
+        """Sends the event to the sockets in its rooms; how many they are."""
+        if not event.name or not event.rooms:
+            return 0
+        typist = event.subject.removeprefix(self._typists) if event.type == events.TYPING else None
+        frame = event_frame(event.name, event.body)
+        return self._fanout.broadcast(event.rooms, frame, seq=event.seq, skip=typist)
+
+    def _activity(self, event: Event) -> int:
+        """Tells each member's own room of a new message; how many sockets they are."""
+        chat_id = orjson.dumps(event.subject)
+        body = b'{"chatId":%b,"lastSeq":%d,"lastMessage":%b}' % (chat_id, event.seq or 0, event.body)
+        rooms = tuple({user_room(user_id) for user_id in event.users})
+        return self._fanout.broadcast(rooms, event_frame("chat-activity", body))
+
+    def _done(self, event: Event, reached: int) -> None:
+        if not reached:
+            EVENTS_IGNORED.labels(event.type).inc()
+        elif not event.ephemeral:
+            log.info(
+                "relay.delivered", type=event.type, id=event.id, sockets=reached, request_id=event.request_id
+            )

@@ -1,0 +1,83 @@
+"""The sessions that have ended: their sockets go, and no new ones come."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+from redis.exceptions import RedisError
+
+from shared.runtime import backoff
+from shared.sessions import EndedSessions
+from ws_gateway.sockets import Socket, Sockets
+
+log = structlog.get_logger()
+
+RELOAD_SECONDS: Final = 60.0
+ANSWER_SECONDS: Final = 5.0
+REMEMBERED_SECONDS: Final = 86_400
+"""How long an ended session is remembered where the store does not say how long its tokens last."""
+
+
+class LiveSessions:
+    """Which sessions have ended: from the bus as it happens, from the store for what the bus has missed."""
+
+    def __init__(
+        self,
+        *,
+        store: EndedSessions,
+        sockets: Sockets,
+        end: Callable[[Socket, str], None],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._sockets = sockets
+        self._end = end
+        self._clock = clock
+        self._ended: dict[str, int] = {}
+        self._due = asyncio.Event()
+        self.loaded = asyncio.Event()
+
+    def ended(self, session_id: str) -> bool:
+        """Whether the session's tokens are worth nothing any more."""
+        return session_id in self._ended
+
+    def end(self, session_id: str) -> None:
+        """Drops the session's sockets at once and lets no new one in."""
+        self._learn({session_id: int(self._clock()) + REMEMBERED_SECONDS})
+
+    def reload(self) -> None:
+        """Has the store asked again, soon: the bus may have lost an event."""
+        self._due.set()
+
+    async def run(self) -> None:
+        """Keeps to the store, for ever."""
+        pauses = backoff()
+        while True:
+            self._due.clear()
+            try:
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    found = await self._store.load()
+            except (RedisError, OSError, TimeoutError) as error:
+                log.warning("sessions.store_away", error=type(error).__name__)
+                await asyncio.sleep(next(pauses))
+                continue
+            pauses = backoff()
+            self._learn(found)
+            self.loaded.set()
+            await self._pause()
+
+    def _learn(self, found: dict[str, int]) -> None:
+        now = self._clock()
+        self._ended = {known: until for known, until in (self._ended | found).items() if until >= now}
+        for session_id in found:
+            for socket in self._sockets.of_session(session_id):
+                self._end(socket, "session_ended")
+
+    async def _pause(self) -> None:
+        try:
+            async with asyncio.timeout(RELOAD_SECONDS):
+                await self._due.wait()
+        except TimeoutError:
+            return

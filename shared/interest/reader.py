@@ -1,0 +1,108 @@
+"""Who gets an event: the gateways that hold one of its rooms."""
+
+import asyncio
+from collections.abc import Sequence
+from time import monotonic
+from typing import Any, Final
+
+import structlog
+from prometheus_client import Counter
+from redis.asyncio import Redis
+
+from shared.events import Event, user_room
+from shared.interest.store import (
+    EPOCH,
+    FORGOTTEN_SECONDS,
+    GATEWAYS,
+    REDIS_ERRORS,
+    STALE_SECONDS,
+    room_key,
+    seconds,
+    text,
+)
+
+log = structlog.get_logger()
+
+LOOKUPS: Final = Counter(
+    "roomcast_interest_lookups", "Events routed, by what was known of them.", ["outcome"]
+)
+
+_READ_SECONDS: Final = 0.5
+_SKIP_SECONDS: Final = 1.0
+"""For how long Redis is not asked after it failed to answer, so that not every event waits for it."""
+
+_known = LOOKUPS.labels("known")
+_unknown = LOOKUPS.labels("unknown")
+
+Rooms = tuple[str, ...]
+
+
+class InterestReader:
+    """Looks up who holds rooms."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._skip_until = 0.0
+
+    async def gateways(self, events: Sequence[Event]) -> list[frozenset[str] | None]:
+        """For each event the instances that it is for; None for every one. Never raises for Redis's sake.
+
+        One round trip, however many events; none where no event has rooms.
+        """
+        rooms = [_rooms_of(event) for event in events]
+        asked = list(dict.fromkeys(one for one in rooms if one))
+        holders = await self._holders(asked)
+        answers = [holders.get(one) if one else _roomless(one) for one in rooms]
+        unknown = answers.count(None)
+        _unknown.inc(unknown)
+        _known.inc(len(answers) - unknown)
+        return answers
+
+    async def _holders(self, asked: Sequence[Rooms]) -> dict[Rooms, frozenset[str]]:
+        """Who holds each of `asked`; empty when that cannot be known."""
+        if not asked or monotonic() < self._skip_until:
+            return {}
+        try:
+            async with asyncio.timeout(_READ_SECONDS):
+                *members, beats, epoch, time = await self._read(asked)
+        except REDIS_ERRORS as error:
+            self._skip_until = monotonic() + _SKIP_SECONDS
+            log.warning("interest.unknown", reason=repr(error))
+            return {}
+        now = seconds(time)
+        if epoch is None or now < float(epoch):
+            return {}
+        fresh, stale = _sorted_by_age(beats, now)
+        return {
+            one: stale | fresh.intersection(map(text, names))
+            for one, names in zip(asked, members, strict=True)
+        }
+
+    async def _read(self, asked: Sequence[Rooms]) -> list[Any]:
+        # Rooms first: a gateway whose registration is under way says so in its heartbeat before it writes.
+        pipeline = self._redis.pipeline(transaction=False)
+        for one in asked:
+            pipeline.sunion(list(map(room_key, one)))
+        pipeline.zrange(GATEWAYS, 0, -1, withscores=True)
+        pipeline.get(EPOCH)
+        pipeline.time()
+        return await pipeline.execute()
+
+
+def _rooms_of(event: Event) -> Rooms | None:
+    """The rooms of those who get something from it; None for everywhere."""
+    return None if event.everywhere else (*event.rooms, *map(user_room, event.users))
+
+
+def _roomless(rooms: Rooms | None) -> frozenset[str] | None:
+    return None if rooms is None else frozenset()
+
+
+def _sorted_by_age(
+    beats: Sequence[tuple[bytes | str, float]], now: float
+) -> tuple[frozenset[str], frozenset[str]]:
+    """The gateways whose rooms are known, and those whose rooms are not; the forgotten are in neither."""
+    ages = {text(instance): now - beat for instance, beat in beats}
+    fresh = frozenset(instance for instance, age in ages.items() if age <= STALE_SECONDS)
+    stale = frozenset(instance for instance, age in ages.items() if STALE_SECONDS < age <= FORGOTTEN_SECONDS)
+    return fresh, stale

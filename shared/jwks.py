@@ -69,7 +69,7 @@ class JwksKeys:
             KeysUnavailableError: it has not, and the issuer does not answer now.
         """
         if not self.loaded:
-            await self._fetch_unless_recent()
+            await self._ask_unless(lambda: self.loaded)
         if not self.loaded:
             raise KeysUnavailableError(f"{self._url} does not answer with a JWK set")
 
@@ -81,15 +81,16 @@ class JwksKeys:
         """
         if (key := self._keys.get(kid)) is not None:
             return key
-        await self._fetch_unless_recent()
+        await self._ask_unless(lambda: kid in self._keys)
         if (key := self._keys.get(kid)) is None and not self._answered:
             raise KeysUnavailableError(f"{self._url} does not answer with a JWK set")
         return key
 
-    async def _fetch_unless_recent(self) -> None:
+    async def _ask_unless(self, answered: Callable[[], bool]) -> None:
+        """Fetches the set, unless a fetch that was under way has `answered`, or the last one is recent."""
         async with self._fetching:
             patience = REFETCH_SECONDS if self.loaded else _RETRY_SECONDS
-            if self._clock() - self._asked_at >= patience:
+            if not answered() and self._clock() - self._asked_at >= patience:
                 await self._fetch()
                 # From its end on: those who waited for a slow answer do not ask once more each.
                 self._asked_at = self._clock()

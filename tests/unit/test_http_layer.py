@@ -160,10 +160,8 @@ async def ask(failing: Failing) -> AsyncIterator[Ask]:
                 headers["Authorization"] = f"Bearer {token}"
             async with http.request(method, path, headers=headers, **options) as got:
                 raw = await got.read()
-                is_json = "json" in got.content_type
-                return Answer(
-                    got.status, dict(got.headers), raw, orjson.loads(raw) if raw and is_json else None
-                )
+                is_json = raw and "json" in got.content_type
+                return Answer(got.status, dict(got.headers), raw, orjson.loads(raw) if is_json else None)
 
         yield call
     await runner.cleanup()

@@ -37,6 +37,7 @@ class Client:
         self.account = account
         self.screen = screen
         self.conversation: Conversation | None = None
+        self.listed: list[Chat] = []
         self._link = Link(http, gateway_url, account, self)
         self._outbox = Outbox(account, sent=self._sent, notice=screen.notice)
         self._typing = TypingSigns(self._tell_typing)
@@ -166,6 +167,7 @@ class Client:
 
     async def _take(self, line: str) -> bool:
         """Does what a line says; whether to go on."""
+        self._typing.typed("")
         command = command_in(line)
         if command is not None:
             return await obey(self, *command)

@@ -7,6 +7,7 @@ from typing import Final, Protocol
 from roomcast.chat.account import Account
 from roomcast.chat.conversation import Conversation
 from roomcast.chat.lobby import find_chat, find_user, load_chats, new_chat, show_chats
+from roomcast.chat.models import Chat
 from roomcast.chat.rest import ChatError
 from roomcast.chat.screen import Screen
 
@@ -28,6 +29,9 @@ class Host(Protocol):
     def conversation(self) -> Conversation | None:
         """The open chat."""
 
+    listed: list[Chat]
+    """The chats as they were listed last, which is what numbers mean."""
+
     async def open(self, chat_id: str) -> None:
         """Opens another chat."""
 
@@ -39,12 +43,13 @@ async def _help(host: Host, _: str) -> None:
 
 
 async def _chats(host: Host, _: str) -> None:
-    show_chats(host.screen, await load_chats(host.account))
+    host.listed = await load_chats(host.account)
+    show_chats(host.screen, host.listed)
     host.screen.notice(":open and a number or title opens one")
 
 
 async def _open(host: Host, wanted: str) -> None:
-    found = find_chat(await load_chats(host.account), wanted)
+    found = find_chat(host.listed, wanted) or find_chat(await load_chats(host.account), wanted)
     if found is None:
         raise ChatError(f"There is no chat {wanted!r}; :chats lists yours.")
     await host.open(found.id)

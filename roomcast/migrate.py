@@ -6,8 +6,7 @@ import structlog
 from chat_api.migrations import is_current, upgrade
 from chat_api.settings import ApiSettings
 from shared import telemetry
-from shared.process import refused
-from shared.runtime import StartError, run
+from shared.runtime import StartError, refused, run
 from shared.settings import SettingsError
 
 log = structlog.get_logger()

@@ -4,7 +4,7 @@ import asyncio
 
 from roomcast.chat import run_chat
 from shared.addresses import base_url
-from shared.process import refused
+from shared.runtime import refused
 from shared.settings import Settings, SettingsError
 
 

@@ -1,7 +1,6 @@
 """A service as a process of its own, on a real RabbitMQ and a real Redis."""
 
 import asyncio
-import sys
 from collections.abc import Callable
 from typing import Final, Protocol, TypeVar
 
@@ -11,13 +10,10 @@ from redis.asyncio import Redis
 from shared import telemetry
 from shared.bus import Bus
 from shared.links import rabbit_link, redis_link
-from shared.runtime import run
+from shared.runtime import refused, run
 from shared.settings import Settings, SettingsError
 
 log = structlog.get_logger()
-
-WRONG_SETTINGS: Final = 2
-"""The exit status when the settings are refused."""
 
 NEEDED_LINKS: Final = ("rabbitmq_url", "redis_url")
 """What a service on its own cannot do without."""
@@ -68,9 +64,3 @@ async def _serve_linked(
     ):
         await serve(settings, bus=bus, redis=redis, stop=stop, started=lambda: log.info("service.started"))
     log.info("service.stopped")
-
-
-def refused(error: SettingsError) -> int:
-    """Says on stderr what is wrong with the settings; gives the exit status."""
-    sys.stderr.writelines(f"{line}\n" for line in error.lines)
-    return WRONG_SETTINGS

@@ -13,14 +13,14 @@ import structlog
 import uvloop
 from aiohttp import web
 
+from shared.refusals import StartError
+
+__all__ = ["StartError", "backoff", "http_server", "refused", "run"]
+
 log = structlog.get_logger()
 
 BACKLOG = 4096
 INTERRUPTED = 130
-
-
-class StartError(Exception):
-    """The program cannot start until a person changes something; the text says what."""
 
 
 def run(main: Callable[[asyncio.Event], Awaitable[None]]) -> int:
@@ -30,7 +30,8 @@ def run(main: Callable[[asyncio.Event], Awaitable[None]]) -> int:
     cancels `main`.
 
     Returns:
-        0 after an orderly end, 1 when `main` failed (the reason is on stderr), 130 when it was cut.
+        0 after an orderly end, 1 when `main` failed (the reason is on stderr), 2 when it refused the
+        settings, 130 when it was cut.
     """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
@@ -38,12 +39,12 @@ def run(main: Callable[[asyncio.Event], Awaitable[None]]) -> int:
         except asyncio.CancelledError:
             return INTERRUPTED
         except StartError as error:
-            return _refused(error)
+            return refused(error)
         except ExceptionGroup as group:
             refusals, others = group.split(StartError)
-            if others is not None:
-                return _failed(others)
-            return _refused(*_leaves(refusals))
+            if others is not None or refusals is None:
+                return _failed(group)
+            return refused(*_leaves(refusals))
         except Exception as error:  # noqa: BLE001  # the last place that can say why the process ends
             return _failed(error)
     return 0
@@ -72,16 +73,17 @@ async def _until_signalled(main: Callable[[asyncio.Event], Awaitable[None]]) -> 
             loop.remove_signal_handler(number)
 
 
-def _leaves(error: BaseException | None) -> list[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
-    return [] if error is None else [error]
-
-
-def _refused(*errors: BaseException) -> int:
+def refused(*errors: StartError) -> int:
+    """Says on stderr why the program does not start; gives its exit status."""
     for error in errors:
         sys.stderr.write(f"{error}\n")
-    return 1
+    return max(error.exit_status for error in errors)
+
+
+def _leaves(error: ExceptionGroup[StartError] | StartError) -> list[StartError]:
+    if isinstance(error, StartError):
+        return [error]
+    return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
 
 
 def _failed(error: Exception) -> int:

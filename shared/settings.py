@@ -16,17 +16,12 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.addresses import base_url, checked_url, host_name, http_origin, masked, own_origins
+from shared.refusals import SettingsError
+
+__all__ = ["Settings", "SettingsError"]
 
 _SHOWN: Final = 80
 _needed: ContextVar[frozenset[str]] = ContextVar("needed", default=frozenset())
-
-
-class SettingsError(Exception):
-    """The program cannot start with these settings; a line for each variable that is wrong or missing."""
-
-    def __init__(self, lines: Iterable[str]) -> None:
-        self.lines = tuple(lines)
-        super().__init__("\n".join(self.lines))
 
 
 def for_text(parse: Callable[[str], object]) -> BeforeValidator:

@@ -41,7 +41,7 @@ async def seed(api_url: str) -> Demo | None:
                 chat_id=chats.get(TITLE) or await _new_chat(http, token, both),
                 assistant_chat_id=chats.get(ASSISTANT_TITLE) or await _new_chat(http, token, alone),
             )
-        except (DemoRefusedError, aiohttp.ClientError, TimeoutError) as error:
+        except (DemoRefusedError, aiohttp.ClientError, TimeoutError, ValueError) as error:
             log.warning("demo.failed", reason=str(error))
             return None
 

@@ -24,7 +24,8 @@ def own_folder(folder: Path) -> Iterator[None]:
         StartError: it cannot be written, or another `roomcast up` holds it.
     """
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Others may pass through and list nothing: started by root, PostgreSQL has another account's rights.
+        folder.mkdir(mode=0o711, parents=True, exist_ok=True)
         lock = (folder / "up.lock").open("w")
     except OSError as error:
         raise StartError(

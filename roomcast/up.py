@@ -1,7 +1,8 @@
 """`roomcast up`: all three services in this process, on embedded parts where no real ones are configured."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
+from dataclasses import dataclass
 
 import structlog
 from redis.asyncio import Redis
@@ -15,8 +16,7 @@ from roomcast import banner, demo, embedded
 from shared import logs, telemetry
 from shared.addresses import base_url, is_loopback
 from shared.bus import Bus
-from shared.process import refused
-from shared.runtime import run
+from shared.runtime import refused, run
 from shared.settings import SettingsError
 from ws_gateway.app import serve as serve_gateway
 from ws_gateway.settings import GatewaySettings
@@ -31,6 +31,16 @@ class UpSettings(ApiSettings, GatewaySettings, WorkerSettings):
     def may_have_demo_logins(self) -> bool:
         """Whether logins that everybody knows harm nobody: nothing but this machine reaches them."""
         return self.database_url is None and is_loopback(self.api_host)
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What the services stand on."""
+
+    settings: UpSettings
+    database_url: str
+    bus: Bus
+    redis: Redis
 
 
 def main(*, with_demo: bool) -> int:
@@ -52,39 +62,52 @@ async def _up(settings: UpSettings, stop: asyncio.Event, *, with_demo: bool) -> 
         ):
             if not await is_current(database_url):
                 await upgrade(database_url)
-            await _serve_all(settings, database_url, bus, redis, stop, with_demo=with_demo)
+            parts = _Parts(settings, database_url, bus, redis)
+            await _serve_all(parts, stop, with_demo=with_demo)
     log.info("up.stopped")
 
 
-async def _serve_all(
-    settings: UpSettings,
-    database_url: str,
-    bus: Bus,
-    redis: Redis,
-    stop: asyncio.Event,
-    *,
-    with_demo: bool,
-) -> None:
-    """Serves until `stop` is set; greets once all three listen."""
-    listening = _Countdown(3)
+async def _serve_all(parts: _Parts, stop: asyncio.Event, *, with_demo: bool) -> None:
+    """Serves until `stop` is set.
 
-    def api(started: Callable[[], None]) -> Awaitable[None]:
-        return serve_api(
-            settings, database_url=database_url, bus=bus, redis=redis, stop=stop, started=started
+    The API is there first, because the gateway gets its keys from it, and last, because the worker's replies
+    end up in it.
+    """
+    settings, listens, leave = parts.settings, asyncio.Event(), asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        api = serve_api(
+            settings,
+            database_url=parts.database_url,
+            bus=parts.bus,
+            redis=parts.redis,
+            stop=leave,
+            started=listens.set,
         )
+        group.create_task(_named("api", api))
+        try:
+            await listens.wait()
+            await _serve_sockets_and_replies(parts, stop, with_demo=with_demo)
+        finally:
+            leave.set()
 
-    def gateway(started: Callable[[], None]) -> Awaitable[None]:
-        return serve_gateway(settings, bus=bus, redis=redis, stop=stop, started=started)
 
-    def worker(started: Callable[[], None]) -> Awaitable[None]:
-        return serve_worker(settings, bus=bus, redis=redis, stop=stop, started=started)
+async def _serve_sockets_and_replies(parts: _Parts, stop: asyncio.Event, *, with_demo: bool) -> None:
+    settings, bus, redis = parts.settings, parts.bus, parts.redis
+    gateway, worker = asyncio.Event(), asyncio.Event()
+
+    async def greet() -> None:
+        await gateway.wait()
+        await worker.wait()
+        made = await demo.seed(base_url(settings.api_host, settings.api_port)) if with_demo else None
+        banner.show(settings, made)
 
     async with asyncio.TaskGroup() as group:
-        for name, serve in (("api", api), ("gateway", gateway), ("worker", worker)):
-            group.create_task(_named(name, serve(listening.one)), name=name)
-        greeting = group.create_task(
-            _greet(settings, listening.reached, with_demo=with_demo), name="greeting"
-        )
+        for name, service in (
+            ("gateway", serve_gateway(settings, bus=bus, redis=redis, stop=stop, started=gateway.set)),
+            ("worker", serve_worker(settings, bus=bus, redis=redis, stop=stop, started=worker.set)),
+        ):
+            group.create_task(_named(name, service))
+        greeting = group.create_task(greet())
         await stop.wait()
         greeting.cancel()
 
@@ -92,22 +115,3 @@ async def _serve_all(
 async def _named(name: str, service: Awaitable[None]) -> None:
     logs.speak_for(name)
     await service
-
-
-async def _greet(settings: UpSettings, listening: asyncio.Event, *, with_demo: bool) -> None:
-    await listening.wait()
-    made = await demo.seed(base_url(settings.api_host, settings.api_port)) if with_demo else None
-    banner.show(settings, made)
-
-
-class _Countdown:
-    """Sets `reached` once `one` was called so many times."""
-
-    def __init__(self, number: int) -> None:
-        self._left = number
-        self.reached = asyncio.Event()
-
-    def one(self) -> None:
-        self._left -= 1
-        if self._left == 0:
-            self.reached.set()

@@ -21,6 +21,8 @@ Q = TypeVar("Q", bound=BaseModel | None)
 
 _PATH_PARAMETER: Final = re.compile(r"\{(\w+)\}")
 _INTEGER: Final = re.compile(r"-?[0-9]{1,18}", re.ASCII)
+_ID: Final = "[0-9A-Fa-f-]{36}"
+"""What may be a UUID; so `messages` in `/api/chat/messages` is no chat's id, and DELETE there a 405."""
 _MAX_USER_ID: Final = 255
 
 
@@ -165,9 +167,16 @@ def add_endpoints(app: web.Application, groups: Sequence[Endpoints], *, authenti
         for endpoint in group.all:
             handler = _door(endpoint, authenticator)
             if endpoint.method == "GET":
-                app.router.add_get(endpoint.path, handler)
+                app.router.add_get(_pattern(endpoint), handler)
             else:
-                app.router.add_route(endpoint.method, endpoint.path, handler)
+                app.router.add_route(endpoint.method, _pattern(endpoint), handler)
+
+
+def _pattern(endpoint: Endpoint) -> str:
+    """The path as the router matches it."""
+    return _PATH_PARAMETER.sub(
+        lambda name: name[0] if name[1] == "userId" else f"{{{name[1]}:{_ID}}}", endpoint.path
+    )
 
 
 def answer(
@@ -252,6 +261,10 @@ def _query_reader(model: type[BaseModel] | None) -> Callable[[web.Request], Base
         return _validated(model, values)
 
     return read
+
+
+def _has_integer(annotation: Any) -> bool:
+    return annotation is int or any(_has_integer(part) for part in get_args(annotation))
 
 
 def _no_query(request: web.Request) -> None:

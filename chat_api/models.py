@@ -9,7 +9,15 @@ from typing import Annotated, Any, Final
 
 import orjson
 from annotated_types import GroupedMetadata, MaxLen, MinLen
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetJsonSchemaHandler, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    WithJsonSchema,
+)
 from pydantic.alias_generators import to_camel
 from pydantic_core import CoreSchema
 
@@ -90,8 +98,13 @@ Uuid = Annotated[str, SchemaNote({"format": "uuid"})]
 Timestamp = Annotated[str, SchemaNote({"format": "date-time"})]
 """A time in an answer: RFC 3339, UTC, milliseconds."""
 
-Seq = Annotated[int, Field(ge=0, le=MAX_SEQ)]
-"""A message's number in its chat; 0 is before the first."""
+
+def _whole(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Seq = Annotated[int, BeforeValidator(_whole), Field(ge=0, le=MAX_SEQ)]
+"""A message's number in its chat; 0 is before the first. 7.0 is an integer, too, as JSON Schema has it."""
 
 DisplayName = Annotated[str, text(1, 80)]
 UserId = Annotated[str, text(1, 255)]

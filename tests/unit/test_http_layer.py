@@ -58,6 +58,10 @@ class Page(ApiModel):
     cursor: str | None
 
 
+class Place(ApiModel):
+    seq: Seq
+
+
 class Key(ApiModel):
     key: str | None
 
@@ -101,6 +105,14 @@ def things(failing: Failing) -> Endpoints:
     )
     async def keyed(call: Call[None, None]) -> web.StreamResponse:
         return answer(200, Key(key=call.headers.get("Idempotency-Key")))
+
+    @endpoints.post("/things/named", body=Place, summary="Named", answers={200: Place})
+    async def named(call: Call[Place, None]) -> web.StreamResponse:
+        return answer(200, call.body)
+
+    @endpoints.delete("/things/{chatId}", summary="Remove", answers={200: Key})
+    async def remove(call: Call[None, None]) -> web.StreamResponse:
+        return answer(200, orjson.dumps(dict(call.path)))
 
     @endpoints.delete("/open", summary="Open", answers={204: None}, open=True)
     async def is_open(call: Call[None, None]) -> web.StreamResponse:
@@ -409,6 +421,21 @@ async def test_unknown_paths_and_methods(ask: Ask) -> None:
         got = await ask("PUT", "/things", token=token)
         assert (got.status, got.code) == (405, "method_not_allowed")
         assert set(got.headers["Allow"].split(",")) == {"GET", "HEAD", "POST"}
+
+
+async def test_a_word_in_a_path_is_no_id(ask: Ask) -> None:
+    """Where it stands beside an id, other methods are 405 and not a missing chat."""
+    got = await ask("DELETE", "/things/named")
+    assert (got.status, got.headers["Allow"]) == (405, "POST")
+    got = await ask("DELETE", f"/things/{CHAT}")
+    assert got.json == {"chatId": CHAT.lower()}
+
+
+async def test_integers_may_be_written_as_json_schema_allows(ask: Ask) -> None:
+    """7.0 is 7."""
+    assert (await ask("POST", "/things/named", json={"seq": 7.0})).json == {"seq": 7}
+    for seq in (7.5, "7", True, -1, 2**53, 1e300):
+        assert (await ask("POST", "/things/named", json={"seq": seq})).status == 422
 
 
 async def test_only_open_endpoints_need_no_token(ask: Ask) -> None:

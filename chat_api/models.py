@@ -103,7 +103,7 @@ def _whole(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-Seq = Annotated[int, BeforeValidator(_whole), Field(ge=0, le=MAX_SEQ)]
+Seq = Annotated[int, Field(ge=0, le=MAX_SEQ), BeforeValidator(_whole)]
 """A message's number in its chat; 0 is before the first. 7.0 is an integer, too, as JSON Schema has it."""
 
 DisplayName = Annotated[str, text(1, 80)]

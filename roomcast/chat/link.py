@@ -1,6 +1,7 @@
 """The terminal client's socket: connected as long as it can be, in one chat's room, missing nothing."""
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final, Protocol
@@ -18,6 +19,10 @@ ANSWER_SECONDS: Final = 10
 PATIENCE: Final = frozenset({"unavailable", "rate_limited", "draining"})
 """Codes after which the same may succeed a little later."""
 TOKEN_CODES: Final = frozenset({"token_missing", "token_invalid", "token_expired"})
+
+_silent: Final = logging.getLogger("roomcast.chat.socket")
+_silent.addHandler(logging.NullHandler())
+_silent.propagate = False  # the library's lines would stand between the messages
 
 
 class LinkListener(Protocol):
@@ -99,7 +104,13 @@ class Link:
 
     async def _connection(self) -> bool:
         """One connection, from its beginning to its end; whether it was made at all."""
-        socket = socketio.AsyncClient(reconnection=False, handle_sigint=False, http_session=self._http)
+        socket = socketio.AsyncClient(
+            reconnection=False,
+            handle_sigint=False,
+            http_session=self._http,
+            logger=_silent,
+            engineio_logger=_silent,
+        )
         self._refusal, self._ended = None, asyncio.Event()
         socket.on("connect_error", self._refused)
         socket.on("disconnect", self._lost)

@@ -75,9 +75,7 @@ class Rest:
     def _no_answer(self, error: Exception) -> str:
         match error:
             case aiohttp.InvalidURL():
-                return (
-                    f"{self.url} is no URL of an API. Give one like http://127.0.0.1:8000 with --api-url."
-                )
+                return f"{self.url} is no URL of an API. Give one like http://127.0.0.1:8000 with --api-url."
             case orjson.JSONDecodeError():
                 return f"What answers at {self.url} is not Roomcast's API. Give its address with --api-url."
             case TimeoutError():

@@ -21,6 +21,8 @@ log = structlog.get_logger()
 
 ANSWER_SECONDS: Final = 5.0
 CONNECTIONS: Final = 64
+MAX_BYTES: Final = 1024 * 1024
+"""Of the messages in one acknowledgement: clients bound what they take in one frame, aiohttp's at 4 MiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,17 @@ def _tracing() -> dict[str, str]:
     return {name: value for name, value in given.items() if value}
 
 
+def _cut(fields: dict[str, Any]) -> dict[str, Any]:
+    """The same with only as many of the first `missed` as fit; `hasMore` then says that another call is due."""
+    kept, size = [], 0
+    for message in fields.get("missed", ()):
+        size += len(orjson.dumps(message))
+        if kept and size > MAX_BYTES:
+            return {**fields, "missed": kept, "hasMore": True}
+        kept.append(message)
+    return fields
+
+
 def _state(status: int, body: bytes) -> ChatState:
     try:
         said = orjson.loads(body)
@@ -92,7 +105,7 @@ def _state(status: int, body: bytes) -> ChatState:
     fields = said if isinstance(said, dict) else {}
     match status:
         case 200 if isinstance(last_seq := fields.get("lastSeq"), int):
-            return ChatState(last_seq, fields)
+            return ChatState(last_seq, _cut(fields) if len(body) > MAX_BYTES else fields)
         case 401:
             raise token_error(str(fields.get("code")))
         case 403 | 404:

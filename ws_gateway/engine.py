@@ -7,7 +7,8 @@ What is replaced, and why:
   any number of binary attachments; here their connection is closed;
 - an acknowledgement and the frames after it are queued in one step, so that their order is fixed;
 - a connection without a socket (no CONNECT yet, a refused one, after a disconnect) is closed after a while;
-- closing never waits for a client to read (`engineio.AsyncSocket.close` does, for ever);
+- closing never waits for a client to read (`engineio.AsyncSocket.close` does, for ever), and answers an open
+  poll (which python-engineio keeps for 45 s);
 - long-polling bodies are read whole (python-engineio takes what the first read gives) and may hold as many
   packets as fit into them (it takes 16);
 - WebSocket compression is off, and whatever ends a WebSocket ends its connection.
@@ -116,6 +117,13 @@ def send(connection: Connection, frame: Frame) -> None:
         connection.queue.put_nowait(frame)
 
 
+def _end_reader(connection: Any) -> None:
+    """Lets whoever waits for packets, after those queued so far, know that there will be no more."""
+    if not connection.upgraded:
+        connection.queue.put_nowait(eio.Packet(eio.NOOP))  # an open poll has to be answered with something
+    connection.queue.put_nowait(None)
+
+
 class _BadPacketError(ValueError):
     """What a client sent is no Socket.IO packet that it may send."""
 
@@ -188,6 +196,8 @@ class Engine(socketio.AsyncServer):  # type: ignore[misc]  # python-socketio has
 
     async def _handle_eio_disconnect(self, eio_sid: str, reason: str) -> None:
         await super()._handle_eio_disconnect(eio_sid, reason)
+        if (connection := self.eio.sockets.get(eio_sid)) is not None:
+            asyncio.get_running_loop().call_soon(_end_reader, connection)
         self._origins.pop(eio_sid, None)
         self._binary_packet.pop(eio_sid, None)
         if (timer := self._without_socket.pop(eio_sid, None)) is not None:
@@ -337,7 +347,7 @@ class _Connections(engineio.AsyncServer):  # type: ignore[misc]  # python-engine
         if connection is None:
             return
         await connection.close(wait=False, reason=self.reason.SERVER_DISCONNECT)
-        connection.queue.put_nowait(None)  # ends the writer, which closes the WebSocket
+        _end_reader(connection)  # the writer of a WebSocket closes it then
         websocket: _WebSocket | None = getattr(connection, "websocket", None)
         if websocket is not None:
             asyncio.get_running_loop().call_later(CLOSE_SECONDS, websocket.abort)
@@ -374,7 +384,7 @@ class _WebSocket:
         self._connection.upgrading = False
         if self._connection.upgraded:
             await self._connection.close(wait=False, abort=True)
-            self._connection.queue.put_nowait(None)
+            _end_reader(self._connection)
         await self._response.close()
         self._server.websockets.discard(self)
         if not self._server.websockets:

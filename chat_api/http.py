@@ -7,23 +7,21 @@ application. A handler gets a `Call` in which everything has been checked, and a
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Generic, Protocol, Required, TypedDict, TypeVar, Unpack, get_args
+from typing import Any, Final, Generic, Protocol, Required, TypedDict, TypeVar, Unpack
 
 from aiohttp import web
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel
 
-from chat_api.decoding import field_path, fits_text, misfits, read_json, single_values
-from chat_api.problems import FieldError, NotFound, Problem, ValidationFailed
-from shared.ids import as_uuid
+from chat_api.decoding import read_json
+from chat_api.parameters import header_reader, path_values, query_reader, validated
+from chat_api.problems import Problem
 
 B = TypeVar("B", bound=BaseModel | None)
 Q = TypeVar("Q", bound=BaseModel | None)
 
 _PATH_PARAMETER: Final = re.compile(r"\{(\w+)\}")
-_INTEGER: Final = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 _ID: Final = "[0-9A-Fa-f-]{36}"
 """What may be a UUID; so `messages` in `/api/chat/messages` is no chat's id, and DELETE there a 405."""
-_MAX_USER_ID: Final = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,105 +194,18 @@ def _door(
     declared, operation, body_model = endpoint.declared, endpoint.operation, endpoint.body
     is_open = declared.get("open", False)
     session_checked = declared.get("session_checked", False)
-    read_query = _query_reader(endpoint.query)
-    read_headers = _header_reader(declared.get("headers", {}))
+    read_query = query_reader(endpoint.query)
+    read_headers = header_reader(declared.get("headers", {}))
 
     async def handle(request: web.Request) -> web.StreamResponse:
         caller = NOBODY
         if not is_open:
             authorization = request.headers.get("Authorization")
             caller = await authenticator.caller(authorization, session_checked=session_checked)
-        path = _path_values(request)
+        path = path_values(request)
         headers = read_headers(request)
         query = read_query(request)
-        body = None if body_model is None else _validated(body_model, await read_json(request))
+        body = None if body_model is None else validated(body_model, await read_json(request))
         return await operation(Call(request, caller, body, query, path, headers))
 
     return handle
-
-
-def _validated(model: type[BaseModel], value: Any) -> BaseModel:
-    try:
-        return model.model_validate(value, strict=True, by_alias=True, by_name=False)
-    except ValidationError as error:
-        raise misfits(error) from None
-
-
-def _path_values(request: web.Request) -> Mapping[str, str]:
-    """The path's parameters. What cannot be an id is the id of nothing.
-
-    Raises:
-        NotFound: one is not a UUID, or not a text that could be a user's id.
-    """
-    values = {}
-    for name, value in request.match_info.items():
-        if name == "userId":
-            if len(value) > _MAX_USER_ID or not fits_text(value):
-                raise NotFound
-            values[name] = value
-        elif (parsed := as_uuid(value)) is not None:
-            values[name] = str(parsed)
-        else:
-            raise NotFound
-    return values
-
-
-def _query_reader(model: type[BaseModel] | None) -> Callable[[web.Request], BaseModel | None]:
-    """Reads a query into `model`; an endpoint without one takes no parameters."""
-    if model is None:
-        return _no_query
-    integers = {
-        declared.alias or name
-        for name, declared in model.model_fields.items()
-        # The annotation, or one of a union's parts, is int: bare, or with bounds (Annotated).
-        if any(
-            getattr(kind, "__origin__", kind) is int
-            for kind in (declared.annotation, *get_args(declared.annotation))
-        )
-    }
-
-    def read(request: web.Request) -> BaseModel:
-        values: dict[str, str | int] = {}
-        for name, value in single_values(request.query).items():
-            # What is not written as an integer stays a string, which no integer field takes.
-            values[name] = int(value) if name in integers and _INTEGER.fullmatch(value) else value
-        return _validated(model, values)
-
-    return read
-
-
-def _has_integer(annotation: Any) -> bool:
-    return annotation is int or any(_has_integer(part) for part in get_args(annotation))
-
-
-def _no_query(request: web.Request) -> None:
-    if request.query_string:
-        unknown = single_values(request.query)
-        raise ValidationFailed(
-            errors=[{"field": field_path((name,)), "message": "unknown parameter"} for name in unknown]
-        )
-
-
-def _header_reader(types: Mapping[str, Any]) -> Callable[[web.Request], Mapping[str, str]]:
-    adapters = {name: TypeAdapter[str](kind) for name, kind in types.items()}
-
-    def read(request: web.Request) -> Mapping[str, str]:
-        return {
-            name: _header(request, name, adapter)
-            for name, adapter in adapters.items()
-            if name in request.headers
-        }
-
-    return read
-
-
-def _header(request: web.Request, name: str, adapter: TypeAdapter[str]) -> str:
-    values = request.headers.getall(name)
-    if len(values) > 1 or not fits_text(values[0]):
-        raise ValidationFailed(errors=[FieldError(field=name, message="must be given once, in UTF-8")])
-    try:
-        return adapter.validate_python(values[0], strict=True)
-    except ValidationError as error:
-        raise ValidationFailed(
-            errors=[FieldError(field=name, message=each["msg"]) for each in error.errors()]
-        ) from None

@@ -1,4 +1,4 @@
-"""What a request says beside its body: path, query and headers, checked against what the endpoint declares."""
+"""What a request says beside its body: path, query and headers, checked as the endpoint declares them."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -53,11 +53,7 @@ def query_reader(model: type[BaseModel] | None) -> Callable[[web.Request], BaseM
     integers = {
         declared.alias or name
         for name, declared in model.model_fields.items()
-        # The annotation, or one of a union's parts, is int: bare, or with bounds (Annotated).
-        if any(
-            getattr(kind, "__origin__", kind) is int
-            for kind in (declared.annotation, *get_args(declared.annotation))
-        )
+        if _has_integer(declared.annotation)
     }
 
     def read(request: web.Request) -> BaseModel:
@@ -71,6 +67,7 @@ def query_reader(model: type[BaseModel] | None) -> Callable[[web.Request], BaseM
 
 
 def _has_integer(annotation: Any) -> bool:
+    """Whether it is int, alone or in a union, bare or with bounds (Annotated)."""
     return annotation is int or any(_has_integer(part) for part in get_args(annotation))
 
 

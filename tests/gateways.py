@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -208,6 +208,17 @@ async def running_gateway(
             stop.set()
             async with asyncio.timeout(20):
                 await task
+
+
+async def eventually(look: Callable[[], Awaitable[Any]], *, is_: Any, seconds: float = 5.0) -> None:
+    """Returns when `look` gives `is_`.
+
+    Raises:
+        TimeoutError: it did not within `seconds`.
+    """
+    async with asyncio.timeout(seconds):
+        while await look() != is_:  # noqa: ASYNC110  # what is looked at has nothing to wait on
+            await asyncio.sleep(0.02)
 
 
 async def _until_ready(url: str) -> None:

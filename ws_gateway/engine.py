@@ -346,7 +346,8 @@ class _Connections(engineio.AsyncServer):  # type: ignore[misc]  # python-engine
         connection = self.sockets.pop(sid, None)
         if connection is None:
             return
-        await connection.close(wait=False, reason=self.reason.SERVER_DISCONNECT)
+        # No CLOSE packet: python-socketio's client would not come back after it.
+        await connection.close(wait=False, abort=True, reason=self.reason.SERVER_DISCONNECT)
         _end_reader(connection)  # the writer of a WebSocket closes it then
         websocket: _WebSocket | None = getattr(connection, "websocket", None)
         if websocket is not None:

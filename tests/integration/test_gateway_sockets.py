@@ -260,7 +260,7 @@ async def test_too_many_events_are_refused() -> None:
 
 
 async def test_an_answer_is_cut_at_what_clients_take_in_one_frame(gateway: RunningGateway) -> None:
-    """Of two hundred long messages come as many as fit, over either transport, and the word that more wait."""
+    """Of two hundred long messages come as many as fit, over either transport, and that more wait."""
     chat_id = gateway.api.open_chat("ada")
     gateway.api.missed = [{"seq": seq, "content": "x" * 32_000} for seq in range(1, 201)]
     try:

@@ -20,9 +20,10 @@ def as_uuid(text: str) -> UUID | None:
     if len(text) != UUID_TEXT_LENGTH:
         return None
     try:
-        return UUID(text)
+        parsed = UUID(text)
     except ValueError:
         return None
+    return parsed if str(parsed) == text.lower() else None
 
 
 def now() -> datetime:

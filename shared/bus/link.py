@@ -16,9 +16,9 @@ from aiormq.abc import AbstractChannel, AbstractConnection
 from aiormq.exceptions import AMQPError
 from yarl import URL
 
-from shared.bus.cancellation import told_to_stop
 from shared.bus.metrics import LINKS_LOST
 from shared.bus.topology import TopologyMismatchError
+from shared.cancellation import told_to_stop
 from shared.runtime import backoff
 
 log = structlog.get_logger()
@@ -97,6 +97,8 @@ async def supervised(url: str, *, name: str, session: Session) -> NoReturn:
             if told_to_stop():
                 raise
             reason = "closed"
+        if told_to_stop():
+            raise asyncio.CancelledError
         LINKS_LOST.labels(name).inc()
         pause = next(pauses)
         log.warning("bus.link_lost", link=name, reason=reason, retry_in=round(pause, 3))

@@ -11,11 +11,11 @@ from aiormq.abc import AbstractChannel, AbstractConnection
 from aiormq.exceptions import PublishError
 
 from shared.bus import BusUnavailableError
-from shared.bus.cancellation import told_to_stop
 from shared.bus.link import LINK_ERRORS, Linked, LinkLostError, lost, supervised
 from shared.bus.metrics import CONFIRM_SECONDS, MESSAGES, PUBLISH_FAILURES
 from shared.bus.outgoing import Outgoing
 from shared.bus.topology import TopologyMismatchError, declare
+from shared.cancellation import told_to_stop
 
 log = structlog.get_logger()
 

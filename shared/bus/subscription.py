@@ -11,11 +11,11 @@ from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
 from aiormq.exceptions import ChannelNotFoundEntity
 
 from shared.bus import GatewayListener
-from shared.bus.cancellation import told_to_stop
 from shared.bus.framing import decode
 from shared.bus.link import CLOSE_SECONDS, LINK_ERRORS, Linked, lost
 from shared.bus.metrics import CONSUMED, GAPS, GATEWAY, REPEATED, UNDECODABLE
 from shared.bus.topology import declare, declare_queue, gateway_queue
+from shared.cancellation import told_to_stop
 from shared.events import Event, UndecodableEventError
 
 log = structlog.get_logger()

@@ -11,6 +11,7 @@ import structlog
 from prometheus_client import Counter, Gauge
 from redis.asyncio import Redis
 
+from shared.cancellation import told_to_stop
 from shared.interest.store import (
     EPOCH,
     FORGOTTEN_SECONDS,
@@ -137,7 +138,7 @@ class InterestLeases:
 
     async def _run(self) -> None:
         """Beats and writes, until cancelled."""
-        while True:
+        while not told_to_stop():
             try:
                 async with asyncio.timeout(_WRITE_SECONDS):
                     if monotonic() >= self._next_beat:
@@ -155,7 +156,7 @@ class InterestLeases:
                 await self._until_due()
 
     async def _until_due(self) -> None:
-        if self._changed or self._to_refresh:
+        if self._changed or self._to_refresh or told_to_stop():
             return
         self._wake.clear()
         with suppress(TimeoutError):

@@ -21,13 +21,14 @@ log = structlog.get_logger()
 
 BACKLOG = 4096
 INTERRUPTED = 130
+_ONE_PRESS_SECONDS = 0.2
 
 
 def run(main: Callable[[asyncio.Event], Awaitable[None]]) -> int:
     """Runs `main` to its end and gives the exit status of the process.
 
-    The first SIGINT or SIGTERM sets the event that `main` gets: it should drain and return. A second one
-    cancels `main`.
+    The first SIGINT or SIGTERM sets the event that `main` gets: it should drain and return. A later one
+    cancels `main` (not one right after the first: some programs send it to their child and to its group).
 
     Returns:
         0 after an orderly end, 1 when `main` failed (the reason is on stderr), 2 when it refused the
@@ -54,14 +55,19 @@ async def _until_signalled(main: Callable[[asyncio.Event], Awaitable[None]]) -> 
     stop = asyncio.Event()
     task = asyncio.current_task()
     loop = asyncio.get_running_loop()
+    first = 0.0
 
     def on_signal(name: str) -> None:
+        nonlocal first
         if stop.is_set():
+            if loop.time() - first < _ONE_PRESS_SECONDS:
+                return
             log.warning("runtime.cut", signal=name)
             if task is not None:
                 task.cancel()
         else:
             log.info("runtime.stopping", signal=name)
+            first = loop.time()
             stop.set()
 
     for number in (signal.SIGINT, signal.SIGTERM):

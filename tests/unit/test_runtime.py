@@ -72,13 +72,25 @@ def test_a_signal_lets_it_drain(number: signal.Signals) -> None:
 
 def test_a_second_signal_cuts_the_drain() -> None:
     """Who does not want to wait presses Ctrl-C again."""
-    with process(DRAIN.format(then="await asyncio.Event().wait()")) as running:
+    waiting = 'await asyncio.sleep(0.3); print("slow", flush=True); await asyncio.Event().wait()'
+    with process(DRAIN.format(then=waiting)) as running:
+        assert said(running) == "up"
+        running.send_signal(signal.SIGINT)
+        assert [said(running), said(running)] == ["draining", "slow"]
+        running.send_signal(signal.SIGINT)
+        _, errors = running.communicate(timeout=10)
+    assert (running.returncode, "Traceback" in errors) == (130, False)
+
+
+def test_a_signal_that_comes_twice_at_once_is_one() -> None:
+    """As `timeout` sends it: to its child, and to the group."""
+    with process(DRAIN.format(then='await asyncio.sleep(0.1); print("done", flush=True)')) as running:
         assert said(running) == "up"
         running.send_signal(signal.SIGINT)
         assert said(running) == "draining"
         running.send_signal(signal.SIGINT)
-        _, errors = running.communicate(timeout=10)
-    assert (running.returncode, "Traceback" in errors) == (130, False)
+        output, _ = running.communicate(timeout=10)
+    assert (running.returncode, output) == (0, "done\n")
 
 
 def test_a_refusal_to_start_is_a_line_without_a_traceback() -> None:

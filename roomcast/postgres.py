@@ -8,7 +8,6 @@ killed, is taken over.
 import asyncio
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import tempfile
@@ -16,7 +15,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import IO, Any, Final
 from urllib.parse import quote
 
 import structlog
@@ -29,7 +28,7 @@ log = structlog.get_logger()
 
 _START_SECONDS: Final = 60
 _STOP_SECONDS: Final = 30
-_POLL_SECONDS: Final = 0.05
+_POLL_SECONDS: Final = 0.02
 _SOCKET: Final = ".s.PGSQL.5432"
 _LONGEST_SOCKET: Final = 103
 _PLAIN_PATH: Final = re.compile(r"/[\w./ +@~-]*")
@@ -62,6 +61,7 @@ class _Cluster:
         self._log = self._data / "server.log"
         self._pid_file = self._data / "postmaster.pid"
         self._sockets: Path | None = None
+        self._child: subprocess.Popen[bytes] | None = None
         self._account = Account.for_folder(self._data)
 
     def start(self) -> str:
@@ -80,6 +80,8 @@ class _Cluster:
         if self._pid_file.exists() and self._left_running() is not None:
             command = ["-D", self._data, "-m", "fast", "-w", "-t", _STOP_SECONDS, "stop"]
             self._run(postgres_programs(self._data) / "pg_ctl", *command)
+        if self._child is not None:
+            self._child.wait()
         if self._sockets is not None:
             shutil.rmtree(self._sockets, ignore_errors=True)
 
@@ -119,15 +121,24 @@ class _Cluster:
         return lines if lines[0].isdigit() and str(self._data) in _command_of(int(lines[0])) else None
 
     def _launch(self, programs: Path) -> Path:
+        # Not by pg_ctl, which goes through a shell and does not quote every path.
         # The pid in a file left behind may by now be another program's; PostgreSQL would believe it its own.
         self._pid_file.unlink(missing_ok=True)
-        self._log.write_bytes(b"")
-        self._account.own(self._log)
         sockets = self._socket_folder()
-        settings = f"-c listen_addresses='' -c unix_socket_directories={shlex.quote(str(sockets))}"
-        command = ["-D", self._data, "-l", self._log, "-w", "-t", _START_SECONDS, "-o", settings, "start"]
-        self._run(programs / "pg_ctl", *command)
+        settings = {"listen_addresses": "", "unix_socket_directories": str(sockets)}
+        options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+        with self._log.open("wb") as output:
+            command = [str(programs / "postgres"), "-D", str(self._data), *options]
+            self._child = subprocess.Popen(command, **self._process(output))  # noqa: S603  # see _run
+        self._await_ready(self._child)
         return sockets
+
+    def _await_ready(self, child: "subprocess.Popen[bytes]") -> None:
+        deadline = time.monotonic() + _START_SECONDS
+        while (lines := self._left_running()) is None or lines[_STATUS_LINE].strip() != "ready":
+            if child.poll() is not None or time.monotonic() > deadline:
+                raise StartError(f"The embedded PostgreSQL does not start: {self._said_last(self._log)}")
+            time.sleep(_POLL_SECONDS)
 
     def _socket_folder(self) -> Path:
         """The data folder; a temporary one when that path is too long or has special characters."""
@@ -140,26 +151,28 @@ class _Cluster:
         return self._sockets
 
     def _run(self, program: Path, *arguments: object) -> None:
-        # A file, not a pipe: the server inherits it and would keep a pipe open.
-        with tempfile.TemporaryFile() as output:
-            done = subprocess.run(  # noqa: S603  # a program of the package, arguments of our own
-                [program, *map(str, arguments)],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                cwd="/",
-                env={**os.environ, "LC_ALL": "C"},
-                start_new_session=True,
-                check=False,
-                **self._account.process_options,
-            )
-            if done.returncode == 0:
-                return
-            output.seek(0)
-            said = output.read().decode(errors="replace")
-        if self._log.exists():
-            said += self._log.read_text(errors="replace")
-        raise StartError(f"The embedded PostgreSQL ({program.name}) failed: {said.strip()[-_LOG_TAIL:]}")
+        with tempfile.NamedTemporaryFile() as output:
+            command = [str(program), *map(str, arguments)]
+            # A program of the package, arguments of our own, no shell.
+            done = subprocess.run(command, check=False, **self._process(output))  # noqa: S603
+            if done.returncode != 0:
+                said = self._said_last(Path(output.name))
+                raise StartError(f"The embedded PostgreSQL's {program.name} failed: {said}")
+
+    def _process(self, output: IO[bytes]) -> dict[str, Any]:
+        """What every program is started with: the account's rights, a session of its own."""
+        return {
+            "stdin": subprocess.DEVNULL,
+            "stdout": output,
+            "stderr": subprocess.STDOUT,
+            "cwd": "/",
+            "env": {**os.environ, "LC_ALL": "C"},
+            "start_new_session": True,
+            **self._account.process_options,
+        }
+
+    def _said_last(self, output: Path) -> str:
+        return output.read_text(errors="replace").strip()[-_LOG_TAIL:]
 
 
 def _command_of(pid: int) -> str:

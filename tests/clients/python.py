@@ -1,6 +1,8 @@
 """Sockets made of python-socketio's asyncio client."""
 
+import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import aiohttp
@@ -9,7 +11,7 @@ from socketio.exceptions import ConnectionError as NotConnectedError
 
 from clients.interface import WAIT_SECONDS, Ack, RefusedError, SocketClient
 
-_PARTING: Final = 2.0
+_PARTING_SECONDS: Final = 0.5
 
 
 class PythonClient(SocketClient):
@@ -50,7 +52,10 @@ class PythonClient(SocketClient):
 
     async def close(self) -> None:
         if self._client is not None:
-            await self._client.shutdown()
+            # On long-polling this library waits for the poll that it left open.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_PARTING_SECONDS):
+                    await self._client.shutdown()
         if self._http is not None:
             await self._http.close()
 

@@ -102,9 +102,10 @@ async def _pour(person: Person, chat_id: str) -> int:
     """Posts `RATE` messages a second until cancelled; the last `seq`."""
     posts: list[asyncio.Task[Any]] = []
     try:
+        start = asyncio.get_running_loop().time()
         for number in itertools.count():
             posts.append(asyncio.create_task(person.say(chat_id, f"message {number}")))
-            await asyncio.sleep(1 / RATE)
+            await asyncio.sleep(start + (number + 1) / RATE - asyncio.get_running_loop().time())
     except asyncio.CancelledError:
         return max(int(message["seq"]) for message in await asyncio.gather(*posts))
     raise AssertionError

@@ -108,7 +108,7 @@ async def test_wrong_settings_are_all_named_at_once(tmp_path: Path) -> None:
         "CORS_ORIGINS": "example.org",
         "RATE_LIMITS": "perhaps",
         "RABBITMQ_URL": "http://user:hunter2@broker",
-        "REDIS_URL": "redis:/hunter2",
+        "REDIS_URL": "redis//:hunter2@store",
     }
     status, output = await run(tmp_path, "-m", "ws_gateway", **wrong)
     assert status != 0
@@ -148,7 +148,7 @@ async def test_limits_answer_with_when_to_come_back(services: Services, new_clie
     async with Api(served.url) as api:
         alice = await api.register("alice")
         chat_id = await alice.open_chat()
-        answers = await asyncio.gather(*(alice.post(chat_id, "again") for _ in range(300)))
+        answers = await asyncio.gather(*(alice.post(chat_id, "again") for _ in range(1500)))
         limited = [answer for answer in answers if answer.status == 429]
         assert {answer.status for answer in answers} == {201, 429}
         assert {answer.code for answer in limited} == {"rate_limited"}

@@ -87,8 +87,9 @@ def _tracing() -> dict[str, str]:
 
 
 def _cut(fields: dict[str, Any]) -> dict[str, Any]:
-    """The same with only as many of the first `missed` as fit; `hasMore` then says that another call is due."""
-    kept, size = [], 0
+    """The same with as many of the first `missed` as fit; `hasMore` then says that another call is due."""
+    kept: list[Any] = []
+    size = 0
     for message in fields.get("missed", ()):
         size += len(orjson.dumps(message))
         if kept and size > MAX_BYTES:

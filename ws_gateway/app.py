@@ -47,6 +47,7 @@ log = structlog.get_logger()
 
 SESSIONS_SECONDS: Final = 2.0
 """How long the start waits to hear which sessions have ended."""
+RECANCEL_SECONDS: Final = 0.5
 SETTLE_SECONDS: Final = 1.0
 """How long the end waits until others know that its users are gone."""
 
@@ -78,9 +79,8 @@ async def serve(
                 await stop.wait()
                 await parts.drain.run()
             await parts.settle()
-            feed.cancel()
-        for task in running:
-            task.cancel()
+            await _ended(feed)
+        await _ended(*running)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,6 +239,14 @@ def _instance_name() -> str:
     """A name that no other gateway has or had, and that tells an operator where it runs."""
     host = re.sub(r"[^a-z0-9-]", "-", hosts.gethostname().lower())[:32]
     return f"{host}-{secrets.token_hex(4)}"
+
+
+async def _ended(*tasks: asyncio.Task[None]) -> None:
+    """Cancels tasks until they are done: `wait_for` of Python 3.11, which redis-py uses, may lose one."""
+    while left := [task for task in tasks if not task.done()]:
+        for task in left:
+            task.cancel()
+        await asyncio.wait(left, timeout=RECANCEL_SECONDS)
 
 
 async def _within(seconds: float, done: Awaitable[object]) -> None:

@@ -362,7 +362,9 @@ class _WebSocket:
         self._connection = handler.__self__  # type: ignore[attr-defined]  # a method of AsyncSocket
         self._server = server
         self._response = web.WebSocketResponse(
-            max_msg_size=server.max_http_buffer_size, compress=False, timeout=CLOSE_SECONDS
+            max_msg_size=server.max_http_buffer_size + 1,  # aiohttp takes what is smaller
+            compress=False,
+            timeout=CLOSE_SECONDS,
         )
         self._request: web.Request | None = None
 

@@ -115,7 +115,7 @@ async def test_joining_while_messages_pour_in_leaves_no_hole(gateway: RunningGat
     posted += 1
     await gateway.publish(message_created(chat_id, posted))
     for client, last_seq in clients:
-        await client.until(lambda client=client: numbers(client)[-1:] == [posted])
+        await client.wait("new-msg", posted - last_seq)
         assert numbers(client) == list(range(last_seq + 1, posted + 1))
 
 

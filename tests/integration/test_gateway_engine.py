@@ -1,0 +1,285 @@
+"""What raw clients can do to the engine, transport by transport; and the official client on each of them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import aiohttp
+import fakeredis
+import orjson
+import pytest
+from clients import NodeClient, NodeDriver
+from gateways import RunningGateway, message_created, running_gateway
+
+from ws_gateway import engine
+
+
+@pytest.fixture(scope="module")
+async def gateway() -> AsyncIterator[RunningGateway]:
+    async with fakeredis.FakeAsyncRedis() as store, running_gateway(store) as running:
+        yield running
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
+@pytest.fixture(scope="module")
+async def node() -> AsyncIterator[NodeDriver]:
+    async with NodeDriver() as driver:
+        yield driver
+
+
+class Raw:
+    """A WebSocket on which a test writes Engine.IO packets by hand."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self._socket = socket
+
+    async def send(self, *packets: str | bytes) -> None:
+        for packet in packets:
+            if isinstance(packet, str):
+                await self._socket.send_str(packet)
+            else:
+                await self._socket.send_bytes(packet)
+
+    async def receive(self) -> str | None:
+        """The next packet; None at the end of the connection."""
+        async with asyncio.timeout(5):
+            message = await self._socket.receive()
+        return message.data if message.type is aiohttp.WSMsgType.TEXT else None
+
+
+@pytest.fixture
+async def raw(gateway: RunningGateway, http: aiohttp.ClientSession) -> AsyncIterator[Raw]:
+    """A WebSocket that has got the Engine.IO handshake."""
+    url = f"{gateway.url}/socket.io/?EIO=4&transport=websocket"
+    async with http.ws_connect(url) as socket:
+        opened = Raw(socket)
+        hello = await opened.receive()
+        assert hello is not None
+        assert orjson.loads(hello[1:])["maxPayload"] == 65536
+        yield opened
+
+
+@pytest.fixture
+async def connected(gateway: RunningGateway, raw: Raw) -> Raw:
+    """The same, with a socket of ada."""
+    await raw.send("40" + orjson.dumps({"token": gateway.api.token("ada")}).decode())
+    assert str(await raw.receive()).startswith("40{")
+    assert str(await raw.receive()).startswith('42["connected",')
+    return raw
+
+
+DEEP = "[" * 60_000
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        "42",
+        "42{}",
+        "42[]",
+        "42nonsense",
+        f"42{DEEP}",
+        f"4{DEEP}",
+        "4",
+        "49",
+        "4x",
+        "44{}",
+        '450-["heartbeat"]',
+        '4599999999-["heartbeat",{"_placeholder":true,"num":0}]',
+        '4211111111111111111111111111111111111111111111111111111111111111111111111111111111111111111111111111111["x"]',
+        '42²["x"]',
+        b"bytes",
+        "",
+        "x",
+    ],
+)
+async def test_packets_that_make_no_sense_end_the_connection(
+    gateway: RunningGateway, connected: Raw, packet: str | bytes
+) -> None:
+    """The connection is closed within a moment; the gateway goes on."""
+    await connected.send(packet)
+    assert await connected.receive() is None
+    client = await gateway.connect("ada")
+    assert (await client.emit("heartbeat"))["ok"]
+
+
+@pytest.mark.parametrize("name", ["7", "null", '{"a":1}', '["heartbeat"]', '"\\ud800"'])
+async def test_names_that_are_no_names_are_unknown_events(connected: Raw, name: str) -> None:
+    """Any JSON value in the name's place is answered."""
+    await connected.send(f"421[{name}]")
+    answer = orjson.loads(str(await connected.receive())[3:])
+    assert answer[0]["error"]["code"] == "unknown_event"
+
+
+async def test_acknowledgements_and_other_namespaces_are_passed_over(connected: Raw) -> None:
+    """Nothing was asked, and nobody is there."""
+    await connected.send("431[1]", '42/admin,1["heartbeat"]', "41/admin,", '421["heartbeat"]')
+    assert str(await connected.receive()).startswith('431[{"ok":true')
+
+
+async def test_a_binary_packet_with_the_wrong_attachment_ends_the_connection(connected: Raw) -> None:
+    """A placeholder beyond its attachments."""
+    await connected.send('451-["heartbeat",{"_placeholder":true,"num":5}]', b"abc")
+    assert await connected.receive() is None
+
+
+async def test_text_in_place_of_an_attachment_ends_the_connection(connected: Raw) -> None:
+    """What was announced has to follow."""
+    await connected.send('451-["heartbeat",{"_placeholder":true,"num":0}]', '421["heartbeat"]')
+    assert await connected.receive() is None
+
+
+async def test_a_second_connect_ends_the_connection(gateway: RunningGateway, connected: Raw) -> None:
+    """A connection has one socket."""
+    await connected.send("40" + orjson.dumps({"token": gateway.api.token("ada")}).decode())
+    assert await connected.receive() is None
+
+
+async def test_a_message_that_is_too_big_ends_the_connection(connected: Raw) -> None:
+    """As big as allowed is answered."""
+    padding = "x" * (65536 - len('421["heartbeat",""]'))
+    await connected.send(f'421["heartbeat","{padding}"]')
+    assert str(await connected.receive()).startswith('431[{"ok":true')
+    await connected.send(f'421["heartbeat","{padding}x"]')
+    assert await connected.receive() is None
+
+
+async def test_without_a_socket_a_connection_ends(
+    gateway: RunningGateway, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever never asks for one, is refused, or was disconnected, does not stay."""
+    monkeypatch.setattr(engine, "WITHOUT_SOCKET_SECONDS", 0.2)
+    for packets in ([], ["40"], ["40/admin,"], ['40{"token":"x"}']):
+        async with http.ws_connect(f"{gateway.url}/socket.io/?EIO=4&transport=websocket") as socket:
+            raw = Raw(socket)
+            await raw.send(*packets)
+            while await raw.receive() is not None:
+                pass
+
+
+async def test_long_polling_takes_as_many_packets_as_fit(
+    gateway: RunningGateway, http: aiohttp.ClientSession
+) -> None:
+    """python-engineio would drop a body of more than 16; a slow body is read whole."""
+    url = f"{gateway.url}/socket.io/?EIO=4&transport=polling"
+    async with http.get(url) as response:
+        assert response.headers["Cache-Control"] == "no-store"
+        url += "&sid=" + orjson.loads((await response.text())[1:])["sid"]
+    connect = "40" + orjson.dumps({"token": gateway.api.token("ada")}).decode()
+    packets = [connect, *(f'42{number}["heartbeat","{"x" * 200}"]' for number in range(100))]
+    body = "\x1e".join(packets).encode()
+
+    async def slowly() -> AsyncIterator[bytes]:
+        for start in range(0, len(body), 8192):
+            yield body[start : start + 8192]
+            await asyncio.sleep(0.005)
+
+    async with http.post(url, data=slowly()) as response:
+        assert (response.status, await response.text()) == (200, "OK")
+    got: list[str] = []
+    while len(got) < 102:
+        async with http.get(url) as response:
+            got += (await response.text()).split("\x1e")
+    assert [packet[:5] for packet in got[:2]] == ['40{"s', '42["c']
+    assert sorted(int(packet[2 : packet.index("[")]) for packet in got[2:]) == list(range(100))
+
+
+async def test_a_long_polling_body_that_is_too_big_is_refused(
+    gateway: RunningGateway, http: aiohttp.ClientSession
+) -> None:
+    """413, however it is sent."""
+    url = f"{gateway.url}/socket.io/?EIO=4&transport=polling"
+    async with http.get(url) as response:
+        url += "&sid=" + orjson.loads((await response.text())[1:])["sid"]
+    async with http.post(url, data=b"4" * 70_000) as response:
+        assert response.status == 413
+
+
+@pytest.mark.parametrize("path", ["/", "/socket.io/other", "/socket.iox/", "/engine.io/", "/api/me"])
+async def test_elsewhere_is_nothing(gateway: RunningGateway, http: aiohttp.ClientSession, path: str) -> None:
+    """404 at once, for upgrade requests too."""
+    async with http.get(gateway.url + path) as response:
+        assert response.status == 404
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+        await http.ws_connect(gateway.url + path)
+    assert refused.value.status == 404
+
+
+@pytest.mark.parametrize(
+    "query", ["EIO=3&transport=polling", "EIO=4&transport=polling&j=0", "EIO=4&transport=carrier-pigeon", ""]
+)
+async def test_other_protocols_are_refused(
+    gateway: RunningGateway, http: aiohttp.ClientSession, query: str
+) -> None:
+    """Only Engine.IO 4, and no JSONP."""
+    async with http.get(f"{gateway.url}/socket.io/?{query}") as response:
+        assert response.status == 400
+
+
+async def test_pages_of_own_origins_may_read_polls(
+    gateway: RunningGateway, http: aiohttp.ClientSession
+) -> None:
+    """Others are not told that they may."""
+    url = f"{gateway.url}/socket.io/?EIO=4&transport=polling"
+    for origin, allowed in ((gateway.url, gateway.url), ("https://evil.example", None)):
+        async with http.get(url, headers={"Origin": origin}) as response:
+            assert response.headers.get("Access-Control-Allow-Origin") == allowed
+
+
+@pytest.mark.parametrize("transports", [["websocket"], ["polling"], ["polling", "websocket"]])
+async def test_the_official_client_works_on_each_transport(
+    gateway: RunningGateway, node: NodeDriver, transports: Sequence[str]
+) -> None:
+    """Connect, join, get what is published while it upgrades, in order, and be told why it is dropped."""
+    chat_id = gateway.api.open_chat("ada")
+    session = f"session over {transports}"
+    client = NodeClient(node, transports)
+    await client.connect(gateway.url, auth={"token": gateway.api.token("ada", sid=session)})
+    assert (await client.emit("join-chat", chat_id))["ok"]
+    for seq in range(1, 101):
+        await gateway.publish(message_created(chat_id, seq))
+        await asyncio.sleep(0.001)
+    await client.wait("new-msg", 100)
+    assert [message["seq"] for message in client.bodies("new-msg")] == list(range(1, 101))
+    assert client.names()[0] == "connected"
+    assert (await client.emit("heartbeat", {"binary": "no"}))["ok"]
+    await _end_session(gateway, session)
+    assert await client.wait_disconnected() == "io server disconnect"
+
+
+@pytest.mark.parametrize("transports", [["websocket"], ["polling"]])
+async def test_the_official_client_comes_back_after_a_stop(
+    node: NodeDriver, transports: Sequence[str]
+) -> None:
+    """Its reason is one after which it reconnects by itself."""
+    async with fakeredis.FakeAsyncRedis() as store, running_gateway(store) as gateway:
+        client = NodeClient(node, transports)
+        await client.connect(gateway.url, auth={"token": gateway.api.token("ada")})
+        gateway.stop.set()
+        await client.wait("server-draining")
+        assert await client.wait_disconnected() in {"transport close", "transport error"}
+
+
+@pytest.mark.parametrize("auth", [None, {"token": "nonsense"}])
+async def test_the_official_client_is_told_why_it_is_refused(
+    gateway: RunningGateway, node: NodeDriver, auth: Any
+) -> None:
+    """`connect_error` with `data.code` and a message."""
+    from clients import RefusedError
+
+    client = NodeClient(node, ["websocket"])
+    with pytest.raises(RefusedError) as refused:
+        await client.connect(gateway.url, auth=auth)
+    assert refused.value.code == ("token_missing" if auth is None else "token_invalid")
+
+
+async def _end_session(gateway: RunningGateway, session_id: str) -> None:
+    from shared.events import SESSION_ENDED, Event, SessionEnded
+
+    body = SessionEnded(session_id=session_id, user_id="ada").json_bytes()
+    await gateway.publish(Event(type=SESSION_ENDED, body=body, everywhere=True))

@@ -1,0 +1,123 @@
+"""The token bucket, what is held while joining, and a token's life."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from ws_gateway.engine import event_frame
+from ws_gateway.fanout import Fanout
+from ws_gateway.limits import TokenBucket
+from ws_gateway.rooms import Held, Rooms, Subscription
+from ws_gateway.sockets import Socket
+from ws_gateway.token_life import TokenLife, unix_time_text
+
+
+class Clock:
+    def __init__(self, now: float = 0.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Connection:
+    """What a frame is queued to."""
+
+    def __init__(self) -> None:
+        self.sid = "eio"
+        self.closed = False
+        self.closing = False
+        self.queue: asyncio.Queue[Any] = asyncio.Queue()
+
+    @property
+    def sent(self) -> list[str]:
+        """What was queued, taken off it."""
+        return [self.queue.get_nowait().encode() for _ in range(self.queue.qsize())]
+
+
+def socket(sid: str = "s", *, expires_at: int = 0) -> Socket:
+    return Socket(sid, Connection(), "ada", "Ada", "session", "token", expires_at)
+
+
+def sent(one: Socket) -> list[str]:
+    assert isinstance(one.connection, Connection)
+    return one.connection.sent
+
+
+def test_a_bucket_lets_a_burst_through_and_then_its_rate() -> None:
+    """Never more at once than the burst, however long nothing came."""
+    clock = Clock()
+    bucket = TokenBucket(rate=10, burst=3, clock=clock)
+    assert [bucket.take() for _ in range(4)] == [True, True, True, False]
+    clock.now += 0.1
+    assert [bucket.take(), bucket.take()] == [True, False]
+    clock.now += 1000
+    assert [bucket.take() for _ in range(4)] == [True, True, True, False]
+
+
+def test_held_messages_are_let_go_above_a_number_and_other_events_always() -> None:
+    """In the order in which they came; past the bound it says that something is lost."""
+    held = Held(3)
+    for seq, frame in ((4, "four"), (None, "other"), (6, "six")):
+        held.add(seq, frame)
+    assert list(held.above(4)) == ["other", "six"]
+    assert not held.lost
+    held.add(7, "seven")
+    assert held.lost
+
+
+def test_a_frame_goes_once_to_each_socket_and_waits_for_those_that_join() -> None:
+    """A socket in two of the rooms gets it once, at once where one of them is not held."""
+    rooms = Rooms()
+    fanout = Fanout(rooms)
+    both, joining, skipped = socket("both"), socket("joining"), socket("skipped")
+    rooms.enter(Subscription(both, "a", Held(5)))
+    rooms.enter(Subscription(both, "b", None))
+    waiting = Subscription(joining, "a", Held(5))
+    rooms.enter(waiting)
+    rooms.enter(Subscription(skipped, "a", None))
+    assert fanout.broadcast(("a", "b"), event_frame("new-msg", b'{"n":1}'), skip="skipped") == 2
+    assert sent(both) == ['42["new-msg",{"n":1}]']
+    assert sent(joining) == sent(skipped) == []
+    assert fanout.release(waiting)
+    assert sent(joining) == ['42["new-msg",{"n":1}]']
+
+
+def test_a_closed_connection_is_sent_nothing() -> None:
+    """It would be kept for nobody."""
+    rooms = Rooms()
+    one = socket()
+    rooms.enter(Subscription(one, "a", None))
+    one.connection.closed = True
+    Fanout(rooms).broadcast(("a",), event_frame("x", b"1"))
+    assert sent(one) == []
+
+
+async def test_a_token_is_warned_of_a_minute_before_and_ends_on_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Timers follow the wall clock: whatever was set, the token's own time counts."""
+    clock = Clock(1_000.0)
+    timers: list[tuple[float, Any, tuple[Any, ...]]] = []
+
+    def call_later(delay: float, then: Any, *args: Any) -> asyncio.TimerHandle:
+        timers.append((delay, then, args))
+        return asyncio.TimerHandle(0, then, args, asyncio.get_event_loop())
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "call_later", call_later)
+    ended: list[tuple[str, str]] = []
+    life = TokenLife(
+        fanout=Fanout(Rooms()), end=lambda one, reason: ended.append((one.sid, reason)), clock=clock
+    )
+    one = socket(expires_at=1_000 + 200_000)
+    life.start(one)
+    delay, then, args = timers.pop()
+    assert delay == 86_400.0
+    clock.now = one.expires_at - 60.0
+    then(*args)
+    assert sent(one) == [f'42["token-expiring",{{"expiresAt":"{unix_time_text(one.expires_at)}"}}]']
+    delay, then, args = timers.pop()
+    assert delay == 60.0
+    assert not ended
+    clock.now = float(one.expires_at)
+    then(*args)
+    assert ended == [("s", "token_expired")]

@@ -21,7 +21,7 @@ log = structlog.get_logger()
 
 LINK_SECONDS: Final = 2.0
 """How long a publisher waits for a link that is away."""
-CONFIRM_SECONDS_BOUND: Final = 8.0
+CONFIRM_BOUND_SECONDS: Final = 8.0
 PING_SECONDS: Final = 2.0
 
 _TRANSIENT: Final = 1
@@ -58,14 +58,14 @@ class Sender:
         channel = await self._ready(LINK_SECONDS)
         try:
             with CONFIRM_SECONDS.time():
-                async with asyncio.timeout(CONFIRM_SECONDS_BOUND):
+                async with asyncio.timeout(CONFIRM_BOUND_SECONDS):
                     outcomes = await asyncio.gather(
                         *(_published(channel, message) for message in messages), return_exceptions=True
                     )
         except TimeoutError:
             PUBLISH_FAILURES.inc()
             self._give_up_link()
-            raise BusUnavailableError(f"not confirmed within {CONFIRM_SECONDS_BOUND} s") from None
+            raise BusUnavailableError(f"not confirmed within {CONFIRM_BOUND_SECONDS} s") from None
         failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
         MESSAGES.inc(len(messages) - len(failures))
         if failures:

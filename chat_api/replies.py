@@ -4,6 +4,7 @@ One transaction stores the reply as the chat's next message, tells it, ends the 
 one in turn; an event that arrives twice changes nothing the second time.
 """
 
+import asyncio
 from typing import Any, Final, assert_never
 
 import asyncpg
@@ -14,10 +15,12 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chat_api import announcements
+from chat_api.failures import passes
 from chat_api.outbox import record
 from shared.bus import Job, PoisonedEventError
 from shared.drafts import Drafts
 from shared.events import (
+    Command,
     MemberRemoved,
     ReplyFailed,
     ReplyFinished,
@@ -26,6 +29,7 @@ from shared.events import (
     command_of,
 )
 from shared.ids import new_id
+from shared.runtime import backoff
 from shared.telemetry import request_context
 
 log = structlog.get_logger()
@@ -61,7 +65,7 @@ class Replies:
         self._drafts = drafts
 
     async def handle(self, job: Job) -> None:
-        """Handles a job of the queue `api.replies`.
+        """Handles a job of the queue `api.replies`, waiting for a database that is away.
 
         Raises:
             PoisonedEventError: the event is none of this queue's.
@@ -69,17 +73,30 @@ class Replies:
         """
         with request_context(job.event.request_id, job.event.traceparent):
             command = command_of(job.event)
-            match command:
-                case ReplyFinished():
-                    await self._finish(job, command)
-                case ReplyFailed():
-                    await self._fail(job, command.chat_id, command.reply_id, command.code)
-                case ReplyRequested():
-                    await self._fail(job, command.chat_id, command.reply_id, WORKER_LOST)
-                case SessionEnded() | MemberRemoved():
-                    raise PoisonedEventError(f"{job.event.type} is not for the API's replies")
-                case _:
-                    assert_never(command)
+            for pause in backoff():
+                try:
+                    await self._settle(job, command)
+                except Exception as error:
+                    if not passes(error):
+                        raise
+                    # An outage must not use up the job's bounded deliveries.
+                    log.warning("reply.database_away", error=repr(error)[:500])
+                    await asyncio.sleep(pause)
+                else:
+                    return
+
+    async def _settle(self, job: Job, command: Command) -> None:
+        match command:
+            case ReplyFinished():
+                await self._finish(job, command)
+            case ReplyFailed():
+                await self._fail(job, command.chat_id, command.reply_id, command.code)
+            case ReplyRequested():
+                await self._fail(job, command.chat_id, command.reply_id, WORKER_LOST)
+            case SessionEnded() | MemberRemoved():
+                raise PoisonedEventError(f"{job.event.type} is not for the API's replies")
+            case _:
+                assert_never(command)
 
     async def _finish(self, job: Job, finished: ReplyFinished) -> None:
         async with self._engine.begin() as connection:

@@ -132,9 +132,9 @@ def event_from(attributes: dict[str, Any], body: bytes) -> Event:
             source=str(attributes["source"]),
             subject=str(attributes.get("subject", "")),
             name=str(attributes.get("name", "")),
-            rooms=tuple(map(str, attributes.get("rooms", ()))),
+            rooms=_texts(attributes.get("rooms", ())),
             seq=None if seq is None else int(seq),
-            users=tuple(map(str, attributes.get("users", ()))),
+            users=_texts(attributes.get("users", ())),
             everywhere=bool(attributes.get("everywhere", False)),
             request_id=str(attributes.get("requestid", "")),
             traceparent=str(attributes.get("traceparent", "")),
@@ -145,6 +145,12 @@ def event_from(attributes: dict[str, Any], body: bytes) -> Event:
         raise UndecodableEventError(f"the attribute {missing} is missing") from None
     except (TypeError, ValueError) as error:
         raise UndecodableEventError(f"an attribute does not fit: {error}") from None
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple):
+        raise TypeError(f"a list was expected, not {type(value).__name__}")
+    return tuple(map(str, value))
 
 
 class Wire(BaseModel):

@@ -8,7 +8,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, Self
@@ -49,6 +49,14 @@ class Service:
             for sample in samples
             if all(label in (sample["labels"] or "") for label in wanted)
         )
+
+    async def until(self, path: str, status: int, *, seconds: float) -> None:
+        """Waits until a GET of `path` has this status."""
+
+        async def so() -> bool:
+            return await self.status(path) == status
+
+        await self.process.until(so, seconds=seconds)
 
     async def status(self, path: str) -> int:
         """The status of a GET; 0 when nothing answers."""
@@ -156,7 +164,7 @@ class OneProcess(Stack):
             url = f"http://127.0.0.1:{self.settings[f'{kind.upper()}_PORT']}"
             self.of(kind).append(Service(kind, url, process))
         for service in (self.api, self.gateway, self.worker):
-            await process.until(_ready(service), seconds=START_SECONDS)
+            await service.until("/readyz", 200, seconds=START_SECONDS)
 
 
 class Services(Stack):
@@ -169,12 +177,12 @@ class Services(Stack):
             raise migrate.failure(f"ended with {status}")
         first = [self._launch(kind, {}) for kind in MODULES]
         for service in first:
-            await service.process.until(_ready(service), seconds=START_SECONDS)
+            await service.until("/readyz", 200, seconds=START_SECONDS)
 
     async def add(self, kind: Kind, **settings: str) -> Service:
         """Starts one more of a kind, on a port of its own; returns when it is ready."""
         service = self._launch(kind, {f"{kind.upper()}_PORT": str(free_port()), **settings})
-        await service.process.until(_ready(service), seconds=START_SECONDS)
+        await service.until("/readyz", 200, seconds=START_SECONDS)
         return service
 
     async def remove(self, service: Service) -> int | None:
@@ -190,10 +198,3 @@ class Services(Stack):
         service = Service(kind, f"http://127.0.0.1:{port}", process)
         self.of(kind).append(service)
         return service
-
-
-def _ready(service: Service) -> Callable[[], Awaitable[bool]]:
-    async def ready() -> bool:
-        return await service.status("/readyz") == 200
-
-    return ready

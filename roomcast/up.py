@@ -10,7 +10,9 @@ from redis.asyncio import Redis
 from ai_worker.app import serve as serve_worker
 from ai_worker.settings import WorkerSettings
 from chat_api.app import serve as serve_api
+from chat_api.database import connect
 from chat_api.migrations import is_current, upgrade
+from chat_api.replies import request_unfinished
 from chat_api.settings import ApiSettings
 from roomcast import banner, demo, embedded
 from shared import logs, telemetry
@@ -62,9 +64,22 @@ async def _up(settings: UpSettings, stop: asyncio.Event, *, with_demo: bool) -> 
         ):
             if not await is_current(database_url):
                 await upgrade(database_url)
+            if settings.rabbitmq_url is None:
+                await _ask_again(database_url)
             parts = _Parts(settings, database_url, bus, redis)
             await _serve_all(parts, stop, with_demo=with_demo)
     log.info("up.stopped")
+
+
+async def _ask_again(database_url: str) -> None:
+    """Has the replies written that an earlier process was writing: its bus forgot the requests."""
+    connection = await connect(database_url)
+    try:
+        asked = await request_unfinished(connection)
+    finally:
+        await connection.close()
+    if asked:
+        log.info("up.asked_again", replies=asked)
 
 
 async def _serve_all(parts: _Parts, stop: asyncio.Event, *, with_demo: bool) -> None:

@@ -189,6 +189,26 @@ async def test_long_polling_takes_as_many_packets_as_fit(
     assert sorted(int(packet[2 : packet.index("[")]) for packet in got[2:]) == list(range(100))
 
 
+async def test_a_poll_is_answered_with_as_many_packets_as_every_client_takes(
+    gateway: RunningGateway, http: aiohttp.ClientSession
+) -> None:
+    """python-engineio's client gives up on more than 16."""
+    url = f"{gateway.url}/socket.io/?EIO=4&transport=polling"
+    async with http.get(url) as response:
+        url += "&sid=" + orjson.loads((await response.text())[1:])["sid"]
+    packets = ["40" + orjson.dumps({"token": gateway.api.token("ada")}).decode(), '42["heartbeat"]']
+    async with http.post(url, data="\x1e".join(packets)) as response:
+        assert response.status == 200
+    await gateway.publish(*(message_created(gateway.api.open_chat(), seq, "ada") for seq in range(1, 51)))
+    got: list[str] = []
+    while len(got) < 52:
+        async with http.get(url) as response:
+            answered = (await response.text()).split("\x1e")
+        assert len(answered) <= 16
+        got += answered
+    assert [f'"lastSeq":{seq},' in packet for seq, packet in enumerate(got[2:], 1)] == [True] * 50
+
+
 async def test_a_long_polling_body_that_is_too_big_is_refused(
     gateway: RunningGateway, http: aiohttp.ClientSession
 ) -> None:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import orjson
 import pytest
 from integration.conftest import Database
-from integration.test_posting import post_of
+from integration.test_group_posting import post_of
 from redis.asyncio import Redis
 from servers import RedisServer
 

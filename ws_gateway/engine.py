@@ -10,7 +10,7 @@ What is replaced, and why:
 - closing never waits for a client to read (`engineio.AsyncSocket.close` does, for ever), and answers an open
   poll (which python-engineio keeps for 45 s);
 - long-polling bodies are read whole (python-engineio takes what the first read gives) and may hold as many
-  packets as fit into them (it takes 16);
+  packets as fit into them (it takes 16); its client takes no more, so no poll is answered with more;
 - WebSocket compression is off, and whatever ends a WebSocket ends its connection.
 """
 
@@ -37,6 +37,7 @@ PING_TIMEOUT_SECONDS: Final = 20
 WITHOUT_SOCKET_SECONDS: Final = 10.0
 CLOSE_SECONDS: Final = 5.0
 MAX_ATTACHMENTS: Final = 10
+PACKETS_PER_POLL: Final = 16
 
 _EVENTS: Final = frozenset({sio.EVENT, sio.BINARY_EVENT})
 _BINARY: Final = frozenset({sio.BINARY_EVENT, sio.BINARY_ACK})
@@ -333,6 +334,23 @@ class Engine(socketio.AsyncServer):  # type: ignore[misc]  # python-socketio has
             self._expect_socket(eio_sid)
 
 
+class _Packets(asyncio.Queue[Frame | None]):
+    """A connection's packets. `AsyncSocket.poll` waits for one and takes on while there are more."""
+
+    _taken = 0
+
+    async def get(self) -> Frame | None:
+        self._taken = 0
+        return await super().get()
+
+    def get_nowait(self) -> Frame | None:
+        if self._taken == PACKETS_PER_POLL:
+            raise asyncio.QueueEmpty
+        packet = super().get_nowait()
+        self._taken += 1
+        return packet
+
+
 class _Connections(engineio.AsyncServer):  # type: ignore[misc]  # python-engineio has no types
     """The Engine.IO server, whose connections are closed without waiting for their clients."""
 
@@ -341,6 +359,9 @@ class _Connections(engineio.AsyncServer):  # type: ignore[misc]  # python-engine
         self.websockets: set[_WebSocket] = set()
         self.no_websockets = asyncio.Event()
         self.no_websockets.set()
+
+    def create_queue(self, *_: Any, **__: Any) -> _Packets:
+        return _Packets()
 
     async def disconnect(self, sid: str | None = None) -> None:
         connection = self.sockets.pop(sid, None)

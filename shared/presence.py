@@ -5,16 +5,25 @@ that gateway, kept for three hours, refreshed every hour. What gateways that are
 for nothing: whose last heartbeat (`shared.interest`) is too old is gone.
 """
 
+import asyncio
 from collections.abc import Iterable, Sequence
+from time import monotonic
 from typing import Any, Final
 
+import structlog
 from redis.asyncio import Redis
 
-from shared.interest.store import GATEWAYS, seconds, text
+from shared.interest.store import GATEWAYS, REDIS_ERRORS, seconds, text
+
+log = structlog.get_logger()
 
 KEPT_SECONDS: Final = 3 * 3600
 GONE_SECONDS: Final = 15.0
 """A gateway whose heartbeat is older is gone. Heartbeats come every 2 s and may be 6 s old by intention."""
+
+_READ_SECONDS: Final = 0.5
+_SKIP_SECONDS: Final = 1.0
+"""For how long Redis is not asked after it failed to answer, so that not every reader waits for it."""
 
 Change = tuple[str, str, bool]
 """Chat id, user id, and whether the user has a joined socket at the writing gateway."""
@@ -27,18 +36,27 @@ class Presence:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._skip_until = 0.0
 
     async def online(self, chat_id: str) -> list[str]:
-        """The ids of the users who have a joined socket at any gateway, sorted.
+        """The ids of the users who have a joined socket at any gateway, sorted; none while Redis is away."""
+        if monotonic() < self._skip_until:
+            return []
+        try:
+            async with asyncio.timeout(_READ_SECONDS):
+                return await self._online(chat_id)
+        except REDIS_ERRORS as error:
+            self._skip_until = monotonic() + _SKIP_SECONDS
+            log.warning("presence.unknown", reason=repr(error))
+            return []
 
-        Raises:
-            RedisError: Redis does not answer.
-        """
+    async def _online(self, chat_id: str) -> list[str]:
         async with self._redis.pipeline(transaction=False) as pipeline:
             pipeline.hkeys(_key(chat_id))
             _ask_who_lives(pipeline)
             fields, beats, time = await pipeline.execute()
-        return sorted({user_id for instance, user_id in _parsed(fields) if instance in _living(beats, time)})
+        living = _living(beats, time)
+        return sorted({user_id for instance, user_id in _parsed(fields) if instance in living})
 
     async def write(self, instance: str, changes: Sequence[Change]) -> list[Sighting]:
         """Writes changes at the gateway `instance`, all in one step.

@@ -18,7 +18,7 @@ async def test_a_gateway_that_is_gone_counts_for_nothing() -> None:
         await presence.write("here", [("c", "ada", True), ("c", "a|b", True)])
         await presence.write("gone", [("c", "ben", True)])
         await presence.write("unheard", [("c", "eve", True)])
-        assert await presence.online("c") == ["a|b", "ada"]
+        assert await presence.online("c") == ["ada", "a|b"]
         await presence.write("here", [("c", "ada", False)])
         assert await presence.online("c") == ["a|b"]
 

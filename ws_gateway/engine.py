@@ -184,10 +184,6 @@ class Engine(socketio.AsyncServer):  # type: ignore[misc]  # python-socketio has
                 websocket.abort()
         await self.shutdown()
 
-    def __len__(self) -> int:
-        """How many connections there are, with a socket or without."""
-        return len(self.eio.sockets)
-
     def _engineio_server_class(self) -> type:
         return _Connections
 

@@ -76,8 +76,5 @@ class Rooms:
         """The subscriptions of a room by socket: a live view."""
         return self._rooms.get(room, _NOBODY)
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(list(self._rooms))
-
     def __len__(self) -> int:
         return len(self._rooms)

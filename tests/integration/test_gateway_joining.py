@@ -238,6 +238,22 @@ async def test_a_member_removed_while_joining_does_not_get_in(gateway: RunningGa
     assert len(client.bodies("member-removed")) == 1
 
 
+async def test_an_event_that_cannot_be_read_is_passed_over(gateway: RunningGateway) -> None:
+    """Those around it are relayed."""
+    chat_id = gateway.api.open_chat("ada")
+    client = await gateway.join("ada", chat_id)
+    room = (chat_room(chat_id),)
+    await gateway.publish(
+        Event(type=MEMBER_REMOVED, body=b"nonsense", rooms=room),
+        Event(type=MEMBER_REMOVED, body=b"[]", rooms=room),
+        Event(type=MESSAGE_UPDATED, name="msg-updated", body=b"\xff", rooms=room),
+        Event(type="of.a.later.version", name="later", body=b'{"a":1}', rooms=room),
+        message_created(chat_id, 1),
+    )
+    await client.wait("new-msg")
+    assert client.bodies("later") == [{"a": 1}]
+
+
 async def test_a_deleted_chat_is_closed(gateway: RunningGateway) -> None:
     """Members hear of it in their own rooms; nobody is in the chat's room any more, nor gets in."""
     chat_id = gateway.api.open_chat("ada", "ben")
@@ -286,8 +302,8 @@ async def test_a_socket_that_goes_while_joining_leaves_nothing_behind(gateway: R
     await eventually(lambda: gateway.redis.hlen(f"roomcast:presence:{chat_id}"), is_=0)
 
 
-async def test_an_api_that_is_gone_is_unavailable(gateway: RunningGateway) -> None:
-    """A connection that is refused is answered within the bound, and the socket goes on."""
+async def test_an_api_that_does_not_answer_is_unavailable() -> None:
+    """The client is told so within the bound, and the socket goes on."""
     async with fakeredis.FakeAsyncRedis() as store, running_gateway(store) as other:
         client = await other.connect("ada")
         other.api.gate.clear()

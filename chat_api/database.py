@@ -5,7 +5,9 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 import asyncpg
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import AdaptedConnection, make_url
+from sqlalchemy.event import listens_for
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 STATEMENT_SECONDS: Final = 4.0
@@ -28,10 +30,17 @@ async def open_engine(database_url: str) -> AsyncIterator[AsyncEngine]:
         pool_timeout=STATEMENT_SECONDS,
         connect_args={"timeout": STATEMENT_SECONDS, "command_timeout": STATEMENT_SECONDS},
     )
+    listens_for(engine.sync_engine, "checkout")(_refuse_closed)
     try:
         yield engine
     finally:
         await engine.dispose()
+
+
+def _refuse_closed(connection: AdaptedConnection, *_: object) -> None:
+    """Has the pool take another connection for one that PostgreSQL closed while it was waiting there."""
+    if connection.driver_connection.is_closed():
+        raise DisconnectionError
 
 
 async def connect(database_url: str) -> asyncpg.Connection:

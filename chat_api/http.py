@@ -5,7 +5,7 @@ application. A handler gets a `Call` in which everything has been checked, and a
 """
 
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, Protocol, Required, TypedDict, TypeVar, Unpack
 
@@ -20,8 +20,6 @@ B = TypeVar("B", bound=BaseModel | None)
 Q = TypeVar("Q", bound=BaseModel | None)
 
 _PATH_PARAMETER: Final = re.compile(r"\{(\w+)\}")
-_ID: Final = "[0-9A-Fa-f-]{36}"
-"""What may be a UUID; so `messages` in `/api/chat/messages` is no chat's id, and DELETE there a 405."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,20 +159,30 @@ class Endpoints:
 
 def add_endpoints(app: web.Application, groups: Sequence[Endpoints], *, authenticator: Authenticator) -> None:
     """Puts the endpoints into `app`."""
+    paths = {endpoint.path for group in groups for endpoint in group.all}
     for group in groups:
         for endpoint in group.all:
             handler = _door(endpoint, authenticator)
+            pattern = _pattern(endpoint.path, paths)
             if endpoint.method == "GET":
-                app.router.add_get(_pattern(endpoint), handler)
+                app.router.add_get(pattern, handler)
             else:
-                app.router.add_route(endpoint.method, _pattern(endpoint), handler)
+                app.router.add_route(endpoint.method, pattern, handler)
 
 
-def _pattern(endpoint: Endpoint) -> str:
-    """The path as the router matches it."""
-    return _PATH_PARAMETER.sub(
-        lambda name: name[0] if name[1] == "userId" else f"{{{name[1]}:{_ID}}}", endpoint.path
-    )
+def _pattern(path: str, paths: Collection[str]) -> str:
+    """The path as the router matches it. A word that stands beside an id in another path is no id there.
+
+    So DELETE `/api/chat/messages` is 405 and not a missing chat.
+    """
+
+    def parameter(name: re.Match[str]) -> str:
+        before = path[: name.start()]
+        words = {other[len(before) :].partition("/")[0] for other in paths if other.startswith(before)}
+        beside = "|".join(sorted(re.escape(word) for word in words if "{" not in word))
+        return f"{{{name[1]}:(?!(?:{beside})(?:/|$))[^/]+}}" if beside else name[0]
+
+    return _PATH_PARAMETER.sub(parameter, path)
 
 
 def answer(

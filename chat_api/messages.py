@@ -119,16 +119,17 @@ def _post(user_id: str, session_id: str, new: NewMessage, key: str | None) -> Po
     chat_id = as_uuid(new.chat_id)
     if chat_id is None:
         raise NotFound("There is no such chat, or you are not a member of it.")
+    reply_to = None if new.reply_to is None else str(as_uuid(new.reply_to) or NO_MESSAGE)
     return Post(
         chat_id=str(chat_id),
         user_id=user_id,
         session_id=session_id,
         content=new.content,
-        reply_to=None if new.reply_to is None else str(as_uuid(new.reply_to) or NO_MESSAGE),
+        reply_to=reply_to,
         metadata=None if new.metadata is None else orjson.dumps(new.metadata).decode(),
         mention=_MENTION.search(new.content) is not None,
         key=key,
-        fingerprint=None if key is None else fingerprint(new),
+        fingerprint=None if key is None else _fingerprint(str(chat_id), new.content, reply_to, new.metadata),
         message_id=new_id(),
         reply_id=new_id(),
         request_id=current_request_id(),
@@ -136,9 +137,9 @@ def _post(user_id: str, session_id: str, new: NewMessage, key: str | None) -> Po
     )
 
 
-def fingerprint(new: NewMessage) -> bytes:
+def _fingerprint(*values: Any) -> bytes:
     """32 bytes that are the same for posts that are equal as JSON values, whatever their spelling."""
-    value = _canonical([new.chat_id, new.content, new.reply_to, new.metadata])
+    value = _canonical(list(values))
     return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).digest()
 
 

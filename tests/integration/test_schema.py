@@ -6,9 +6,10 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from integration.conftest import Database
 from servers import PostgresServer
+from sqlalchemy import text
 
 from chat_api import migrations
-from chat_api.database import connect
+from chat_api.database import connect, open_engine
 from chat_api.maintenance import LOCK, Maintenance
 from chat_api.tables import metadata
 
@@ -87,3 +88,16 @@ async def test_upkeep_is_left_to_the_instance_that_is_at_it(database: Database) 
     await database.connection.execute("SELECT pg_advisory_unlock($1)", LOCK)
     await upkeep.once()
     assert await database.connection.fetchval(count, user) == 0
+
+
+async def test_a_connection_that_died_in_the_pool_is_replaced(postgres: PostgresServer) -> None:
+    """After a restart of PostgreSQL the first call that finds a dead connection is not the one that fails."""
+    url = await postgres.new_database()
+    async with open_engine(url) as engine:
+        async with engine.connect() as connection:
+            first = await connection.scalar(text("SELECT pg_backend_pid()"))
+        other = await connect(url)
+        await other.execute("SELECT pg_terminate_backend($1)", first)
+        await other.close()
+        async with engine.connect() as connection:
+            assert await connection.scalar(text("SELECT pg_backend_pid()")) != first

@@ -53,7 +53,7 @@ class Joining:
         room = chat_room(asked.chat_id)
         try:
             async with socket.turn(room):
-                await self._join(socket, room, asked.seen, reply)
+                await self._join(socket, room, asked.after_seq, reply)
         except GatewayError as error:
             JOINS.labels(error.code).inc()
             raise

@@ -8,8 +8,8 @@ from pydantic.alias_generators import to_camel
 from shared.ids import as_uuid
 from ws_gateway.errors import InvalidPayloadError, NotFoundError
 
-MAX_SEQ: Final = 2**63 - 1
-_ALL_SEEN: Final = -1
+MAX_SEQ: Final = 2**53 - 1
+"""What the API takes, and JavaScript can tell exactly."""
 
 
 class _Payload(BaseModel):
@@ -36,12 +36,7 @@ class JoinChat(_Payload):
     """Payload of `join-chat`."""
 
     chat_id: str
-    after_seq: int = Field(default=_ALL_SEEN, ge=0, le=MAX_SEQ)
-
-    @property
-    def seen(self) -> int | None:
-        """The `afterSeq` that was given, or None."""
-        return None if self.after_seq == _ALL_SEEN else self.after_seq
+    after_seq: int | None = Field(default=None, ge=0, le=MAX_SEQ)
 
     @classmethod
     def of(cls, arguments: list[Any]) -> Self:

@@ -61,19 +61,19 @@ async def test_a_broker_s_death_loses_no_message(
     services: Services, rabbitmq: RabbitServer, alice: Person, new_client: NewClient
 ) -> None:
     """Posts are taken while RabbitMQ is away, and reach the room, in order, when it is back."""
-    chat_id = await alice.open_chat()
+    chat_id = await alice.open_chat(assistant="mention")
     socket = await joined(new_client, services, alice, chat_id)
-    await alice.say(chat_id, "before")
-    await socket.wait("new-msg")
+    await alice.say(chat_id, "before, @assistant")
+    await socket.wait("ai-status", where=lambda status: status["status"] == "completed")
     async with away(rabbitmq):
         await alice.say_all(chat_id, [f"away {number}" for number in range(10)])
         await ready(services.api, services.gateway, services.worker, status=503)
-    await socket.until(lambda: len(in_order(socket)) >= 11, seconds=RECOVERY_SECONDS, what="all messages")
-    assert in_order(socket) == list(range(1, 12))
+    await socket.until(lambda: len(in_order(socket)) >= 12, seconds=RECOVERY_SECONDS, what="all messages")
+    assert in_order(socket) == list(range(1, 13))
     assert socket.disconnected is None
     await ready(services.api, services.gateway, services.worker)
-    await alice.say(chat_id, "after")
-    await socket.wait("new-msg", where=lambda message: message["seq"] == 12)
+    await alice.say(chat_id, "after, @assistant")
+    await socket.until(lambda: in_order(socket)[-1] == 14, seconds=RECOVERY_SECONDS, what="reply")
 
 
 @pytest.mark.timeout(90)
@@ -131,7 +131,7 @@ async def test_a_dead_worker_s_reply_is_finished_by_another(
     services.workers.remove(doomed)
     doomed.process.kill()
     await services.add("worker", WORKER_PORT=services.settings["WORKER_PORT"])
-    status = await socket.wait("ai-status", where=lambda s: s["status"] == "completed", seconds=60)
+    status = await socket.wait("ai-status", where=lambda s: s["status"] == "completed", seconds=25)
     replies = [message for message in socket.bodies("new-msg") if message["role"] == "AI"]
     assert [(reply["id"], reply["replyTo"]) for reply in replies] == [(status["replyId"], asked["id"])]
     chunks = {chunk["index"]: chunk["content"] for chunk in socket.bodies("ai-chunk")}

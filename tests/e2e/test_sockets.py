@@ -1,5 +1,6 @@
 """What a socket may ask, and how it is answered."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -123,3 +124,17 @@ async def test_presence_follows_the_first_and_the_last_socket(connect: Connect, 
     await watcher.wait("presence", where=lambda p: p == {**base, "online": False})
     mine = [p["online"] for p in watcher.bodies("presence") if p["userId"] == bob.id]
     assert mine == [True, False]
+
+
+async def test_a_socket_may_be_in_so_many_rooms(connect: Connect, register: Register) -> None:
+    """`limits.maxRooms` chats; one more is `too_many_rooms`; leaving one makes room for another."""
+    alice = await register("alice")
+    socket = await connect(alice, kind="python-websocket")
+    most = socket.bodies("connected")[0]["limits"]["maxRooms"]
+    chats = await asyncio.gather(*(alice.open_chat() for _ in range(most + 1)))
+    for chat_id in chats[:-1]:
+        assert (await socket.emit("join-chat", chat_id))["ok"]
+    assert refused(await socket.emit("join-chat", chats[-1])) == "too_many_rooms"
+    assert (await socket.emit("join-chat", chats[0]))["ok"], "joining again takes no room"
+    assert (await socket.emit("leave-chat", chats[0]))["ok"]
+    assert (await socket.emit("join-chat", chats[-1]))["ok"]

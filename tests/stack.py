@@ -149,7 +149,8 @@ class Stack:
         log = self._folder.path / f"{name}-{len(self._processes)}.log"
         process = Process(name, log, orphaned=signal.SIGTERM)
         inherited = {key: value for key, value in os.environ.items() if not _FOREIGN.search(key)}
-        env = {**inherited, "PYTHONPATH": str(ROOT), **self.settings, **settings}
+        path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        env = {**inherited, "PYTHONPATH": path, **self.settings, **settings}
         process.spawn([sys.executable, *command], env=env, drop_rights=False)
         self._processes.append(process)
         return process

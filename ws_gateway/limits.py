@@ -12,15 +12,15 @@ class Limits:
         max_payload: bytes of one message, or of one long-polling body, from a client.
         max_rooms: chats that a socket may be in at once.
         events_per_second: what a client may ask for in the long run.
-        burst: how much of it at once.
+        burst: how much of it at once; a client that comes back joins all its rooms in one go.
         held_events: events of a room that are kept while a socket joins it.
         limited: whether `events_per_second` and `burst` are kept to.
     """
 
     max_payload: int = 65536
     max_rooms: int = 200
-    events_per_second: int = 50
-    burst: int = 100
+    events_per_second: int = 100
+    burst: int = 250
     held_events: int = 4096
     limited: bool = True
 

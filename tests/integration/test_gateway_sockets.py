@@ -43,7 +43,7 @@ async def test_a_socket_is_told_who_it_is(gateway: RunningGateway) -> None:
     assert welcome == {
         "userId": "ada",
         "sessionId": "session-ada",
-        "limits": {"maxPayload": 65536, "maxRooms": 200, "eventsPerSecond": 50},
+        "limits": {"maxPayload": 65536, "maxRooms": 200, "eventsPerSecond": 100},
     }
 
 

@@ -7,8 +7,8 @@ from redis.exceptions import RedisError
 GATEWAYS: Final = "roomcast:gateways"
 EPOCH: Final = "roomcast:interest:epoch"
 
-HEARTBEAT_SECONDS: Final = 2.0
-STALE_SECONDS: Final = 6.0
+HEARTBEAT_SECONDS: Final = 0.5
+STALE_SECONDS: Final = 2.5
 FORGOTTEN_SECONDS: Final = 60.0
 LEASE_SECONDS: Final = 15 * 60
 REFRESH_SECONDS: Final = 5 * 60

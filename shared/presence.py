@@ -19,7 +19,7 @@ log = structlog.get_logger()
 
 KEPT_SECONDS: Final = 3 * 3600
 GONE_SECONDS: Final = 15.0
-"""A gateway whose heartbeat is older is gone. Heartbeats come twice a second and may be 2.5 s old by intention."""
+"""A gateway whose heartbeat is older is gone. One comes twice a second, and may be 2.5 s old by intention."""
 
 _READ_SECONDS: Final = 0.5
 _SKIP_SECONDS: Final = 1.0

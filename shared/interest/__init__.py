@@ -7,8 +7,8 @@ What is in Redis:
 
 - `roomcast:interest:<room>`, a set of instance names, kept for 15 minutes, refreshed every 5 by its holders.
 - `roomcast:gateways`, a sorted set of instance names by the time of their last heartbeat (Redis's clock).
-  Two heartbeats come a second. One that is 2.5 s old is stale: what that gateway holds is not known, so it gets
-  every event. One that is 60 s old is forgotten. A gateway that knows that not all of its rooms are
+  Two heartbeats come a second. One that is 2.5 s old is stale: what that gateway holds is not known, so it
+  gets every event. One that is 60 s old is forgotten. A gateway that knows that not all of its rooms are
   registered gives its heartbeat as stale already.
 - `roomcast:interest:epoch`, the time from which the store is to be trusted. It is missing in a Redis that
   came back empty; the first heartbeat sets it 2.5 s ahead, by when every living gateway has come back too.

@@ -46,7 +46,7 @@ async def serve(
     app = web.Application(middlewares=[http_middleware("worker")])
     app.add_routes(ops_routes({"rabbitmq": bus.ping, "redis": _ping(redis)}))
     async with (
-        http_server(app, settings.worker_host, settings.worker_port, variables="WORKER"),
+        http_server(app, settings.worker_host, settings.worker_port, variables="WORKER") as server,
         asyncio.TaskGroup() as group,
     ):
         consumer = group.create_task(
@@ -54,6 +54,7 @@ async def serve(
         )
         started()
         await stop.wait()
+        server.begun = True
         await _drain(consumer)
 
 

@@ -51,6 +51,7 @@ from shared.origins import Origins, cors_middleware
 from shared.presence import Presence
 from shared.runtime import StartError, backoff, http_server
 from shared.sessions import EndedSessions
+from shared.stopping import LINGER_SECONDS
 from shared.telemetry import http_middleware
 from shared.tokens import Verifier
 
@@ -115,9 +116,9 @@ async def serve(
         if configured is not None:
             background.append(configured.run())
         with _running(tasks, background):
-            async with http_server(
-                _application(parts), settings.api_host, settings.api_port, variables="API"
-            ):
+            app = _application(parts)
+            address = settings.api_host, settings.api_port
+            async with http_server(app, *address, variables="API", linger=LINGER_SECONDS):
                 started()
                 await stop.wait()
         schema.cancel()

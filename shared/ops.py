@@ -9,6 +9,8 @@ import structlog
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from shared.stopping import STOPPING, Stopping
+
 log = structlog.get_logger()
 
 Check = Callable[[], Awaitable[None]]
@@ -20,17 +22,24 @@ PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 """The paths of these routes: open without a token, and not worth a line in the log."""
 
 
+_NEVER: Final = Stopping()
+"""Of an application that nobody stops."""
+
+
 def ops_routes(checks: Mapping[str, Check]) -> list[web.RouteDef]:
     """`GET /healthz` (200 while the event loop turns), `/readyz` and `/metrics` (Prometheus text).
 
     `/readyz` runs all checks at once, each for at most 2 s. 200 when every one passes; else 503 as problem
-    details with code `unavailable`, whose `dependencies` has "ok" or a reason for each name.
+    details with code `unavailable`, whose `dependencies` has "ok" or a reason for each name. 503 without a
+    look at them once the server is about to stop.
     """
 
     async def healthz(_: web.Request) -> web.Response:
         return _json(200, {"status": "ok"})
 
-    async def readyz(_: web.Request) -> web.Response:
+    async def readyz(request: web.Request) -> web.Response:
+        if request.config_dict.get(STOPPING, _NEVER).begun:
+            return _unready("This process is stopping.", {})
         names = list(checks)
         answers = await asyncio.gather(*(_answer(checks[name]) for name in names))
         return _readiness(dict(zip(names, answers, strict=True)))
@@ -57,11 +66,16 @@ def _readiness(dependencies: dict[str, str]) -> web.Response:
     if not away:
         return _json(200, {"status": "ready", "dependencies": dependencies})
     log.warning("ops.not_ready", **{name: dependencies[name] for name in away})
+    detail = f"{' and '.join(away)} {'does' if len(away) == 1 else 'do'} not answer."
+    return _unready(detail, dependencies)
+
+
+def _unready(detail: str, dependencies: dict[str, str]) -> web.Response:
     problem = {
         "type": "about:blank",
         "title": "Service Unavailable",
         "status": 503,
-        "detail": f"{' and '.join(away)} {'does' if len(away) == 1 else 'do'} not answer.",
+        "detail": detail,
         "code": "unavailable",
         "dependencies": dependencies,
     }

@@ -14,6 +14,7 @@ import uvloop
 from aiohttp import web
 
 from shared.refusals import StartError
+from shared.stopping import Stopping
 
 __all__ = ["StartError", "backoff", "http_server", "refused", "run"]
 
@@ -110,17 +111,21 @@ def backoff(first: float = 0.1, most: float = 5.0) -> Iterator[float]:
 
 @asynccontextmanager
 async def http_server(
-    app: web.Application, host: str, port: int, *, variables: str, drain: float = 10.0
-) -> AsyncIterator[None]:
+    app: web.Application, host: str, port: int, *, variables: str, drain: float = 10.0, linger: float = 0.0
+) -> AsyncIterator[Stopping]:
     """Serves `app` while the block runs; it listens when the block is entered.
 
-    Leaving stops listening at once, then gives running requests `drain` seconds.
+    Leaving stops listening at once, gives clients `linger` seconds to finish with the connections that they
+    kept (less when there are none left), then gives running requests `drain` seconds. The block may set
+    `begun` of what it gets, to be seen as stopping earlier.
 
     `variables` is how the variables for this address start, such as "API" for `API_HOST` and `API_PORT`.
 
     Raises:
         StartError: it cannot listen there; the text names the variable to change.
     """
+    stopping = Stopping()
+    stopping.watch(app)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=drain)
     await runner.setup()
     try:
@@ -129,7 +134,12 @@ async def http_server(
             await site.start()
         except (OSError, socket.gaierror) as error:
             raise StartError(_why_not_listening(error, host, port, variables)) from error
-        yield
+        try:
+            yield stopping
+        finally:
+            stopping.begun = True
+            await site.stop()
+            await stopping.linger(runner, linger)
     finally:
         await runner.cleanup()
 

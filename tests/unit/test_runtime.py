@@ -5,7 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -15,6 +15,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from shared.ops import ops_routes
 from shared.runtime import StartError, backoff, http_server
 
 ROOT = Path(__file__).parents[2]
@@ -22,6 +23,7 @@ ROOT = Path(__file__).parents[2]
 PREAMBLE = """
 import asyncio, sys
 from shared import logs
+from shared.ops import ops_routes
 from shared.runtime import StartError, run
 
 logs.configure("tests", as_json=True, level="info")
@@ -168,6 +170,43 @@ async def test_leaving_waits_for_running_requests() -> None:
         await entered.wait()
         asyncio.get_running_loop().call_later(0.1, leave.set)
     assert asking.result() == "answered"
+
+
+async def test_a_kept_connection_gets_a_last_answer() -> None:
+    """A request on it after the stop began is answered, and told that the connection ends."""
+    port, app = free_port(), web.Application()
+    app.add_routes(ops_routes({}))
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http:
+        async with asyncio.TaskGroup() as group:
+            async with http_server(app, "127.0.0.1", port, variables="API", linger=5.0) as server:
+                async with http.get("/readyz") as ready:
+                    assert (ready.status, ready.headers.get("Connection")) == (200, None)
+                leaving = asyncio.get_running_loop().time()
+                asking = group.create_task(_when(lambda: server.begun, http, "/readyz"))
+            assert asyncio.get_running_loop().time() - leaving < 2, (
+                "the last connection is gone: no more waiting"
+            )
+        assert asking.result() == (503, "close")
+        with pytest.raises(aiohttp.ClientConnectorError):
+            await http.get("/readyz")
+
+
+async def _when(so: Callable[[], bool], http: aiohttp.ClientSession, path: str) -> tuple[int, str]:
+    while not so():  # noqa: ASYNC110  a plain flag
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.2)
+    async with http.get(path) as answer:
+        return answer.status, answer.headers["Connection"]
+
+
+async def test_idle_connections_hold_up_a_stop_for_a_moment_only() -> None:
+    """A client that keeps a connection and says nothing is not waited for beyond the bound."""
+    port = free_port()
+    async with aiohttp.ClientSession() as http:
+        async with http_server(web.Application(), "127.0.0.1", port, variables="API", linger=0.3):
+            await (await http.get(f"http://127.0.0.1:{port}/")).read()
+            leaving = asyncio.get_running_loop().time()
+        assert 0.3 <= asyncio.get_running_loop().time() - leaving < 1
 
 
 async def test_a_port_that_is_taken_names_its_variable() -> None:

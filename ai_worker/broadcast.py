@@ -22,7 +22,7 @@ from shared.events import (
 )
 from shared.runtime import backoff
 
-SOURCE: Final = "/roomcast/ai_worker"
+SOURCE: Final = "/roomcast/worker"
 
 Status = Literal["thinking", "tool_calling", "tool_completed"]
 

@@ -211,7 +211,7 @@ def _session_ended(session_id: str, user_id: str) -> Event:
     return Event(
         type=SESSION_ENDED,
         body=SessionEnded(session_id=session_id, user_id=user_id).json_bytes(),
-        source="/roomcast/chat_api",
+        source="/roomcast/api",
         subject=session_id,
         everywhere=True,
         request_id=current_request_id(),

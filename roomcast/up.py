@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable
 from dataclasses import dataclass
 
+import aiohttp
 import structlog
 from redis.asyncio import Redis
 
@@ -18,7 +19,7 @@ from roomcast import banner, demo, embedded
 from shared import logs, telemetry
 from shared.addresses import base_url, is_loopback
 from shared.bus import Bus
-from shared.runtime import refused, run
+from shared.runtime import backoff, refused, run
 from shared.settings import SettingsError
 from ws_gateway.app import serve as serve_gateway
 from ws_gateway.settings import GatewaySettings
@@ -113,6 +114,7 @@ async def _serve_sockets_and_replies(parts: _Parts, stop: asyncio.Event, *, with
     async def greet() -> None:
         await gateway.wait()
         await worker.wait()
+        await _until_ready(settings)
         made = await demo.seed(base_url(settings.api_host, settings.api_port)) if with_demo else None
         banner.show(settings, made)
 
@@ -130,3 +132,19 @@ async def _serve_sockets_and_replies(parts: _Parts, stop: asyncio.Event, *, with
 async def _named(name: str, service: Awaitable[None]) -> None:
     logs.speak_for(name)
     await service
+
+
+async def _until_ready(settings: UpSettings) -> None:
+    """Returns when every service says that what it depends on answers; a real server may take its time."""
+    addresses = (
+        (settings.api_host, settings.api_port),
+        (settings.gateway_host, settings.gateway_port),
+        (settings.worker_host, settings.worker_port),
+    )
+    async with aiohttp.ClientSession() as http:
+        for host, port in addresses:
+            for pause in backoff(0.05, 1.0):
+                async with http.get(f"{base_url(host, port)}/readyz") as response:
+                    if response.ok:
+                        break
+                await asyncio.sleep(pause)

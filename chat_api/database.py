@@ -12,6 +12,15 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 STATEMENT_SECONDS: Final = 4.0
 """A statement that takes longer is given up, so that a caller hears within five seconds."""
+DATABASE_ERRORS: Final = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+"""What a statement of asyncpg's own may raise; a connection whose server dies while it is used is found in
+the middle of another operation, an InternalClientError."""
 
 
 def driver_url(database_url: str) -> str:

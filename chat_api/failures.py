@@ -90,7 +90,7 @@ def passes(error: BaseException) -> bool:
             return True
         case DBAPIError(orig=BaseException() as cause):
             return passes(cause) or _sqlstate(cause).startswith(_PASSING_SQLSTATES)
-        case asyncpg.InterfaceError() | OSError():  # TimeoutError is an OSError
+        case asyncpg.InterfaceError() | asyncpg.InternalClientError() | OSError():  # so is TimeoutError
             return True
         case asyncpg.PostgresError():
             return _sqlstate(error).startswith(_PASSING_SQLSTATES)

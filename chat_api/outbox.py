@@ -12,6 +12,7 @@ from prometheus_client import Counter, Gauge
 from sqlalchemy import insert, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from chat_api.database import DATABASE_ERRORS
 from chat_api.tables import events as events_table
 from shared.bus import BusUnavailableError
 from shared.events import Event
@@ -100,7 +101,7 @@ class Relay:
                     await self._until_leader(connection)
                     pauses = backoff()
                     await self._lead(connection)
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except DATABASE_ERRORS as error:
                 log.warning("outbox.database_away", error=repr(error))
             except BusUnavailableError as error:
                 log.warning("outbox.bus_away", error=str(error))

@@ -14,6 +14,8 @@ import asyncpg
 import structlog
 from prometheus_client import Histogram
 
+from chat_api.database import DATABASE_ERRORS
+
 log = structlog.get_logger()
 
 MAX_GROUP: Final = 200
@@ -132,7 +134,7 @@ class Poster:
                     await self._settle([waiting])
                 return
             _fail(group, error)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except DATABASE_ERRORS as error:
             log.warning("posting.failed", posts=len(group), error=repr(error))
             await self._drop_connection()
             _fail(group, PostingUnavailableError())

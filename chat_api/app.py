@@ -34,6 +34,7 @@ from chat_api.passwords import Passwords
 from chat_api.posting import Poster
 from chat_api.progress import Progress
 from chat_api.replies import Replies
+from chat_api.retention import Retention
 from chat_api.routes.auth import auth_endpoints, user_endpoints
 from chat_api.routes.chats import chat_endpoints, member_endpoints
 from chat_api.routes.messages import message_endpoints
@@ -171,7 +172,9 @@ def _work(parts: _Parts) -> Callable[[], Awaitable[None]]:
     publisher = EventPublisher(bus=parts.bus, interest=InterestReader(parts.redis))
     relay = Relay(parts.connect, publisher)
     replies = Replies(parts.engine, Drafts(parts.redis))
-    maintenance = Maintenance(parts.connect)
+    settings = parts.settings
+    retention = Retention(messages=settings.message_retention_days, events=settings.event_retention_days)
+    maintenance = Maintenance(parts.connect, retention)
 
     async def run() -> None:
         async with asyncio.TaskGroup() as tasks:

@@ -1,4 +1,4 @@
-"""Upkeep of the database: partitions made ahead of time, and rows that have served their time removed."""
+"""Upkeep of the database: partitions made ahead of time, and what has served its time removed."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -8,6 +8,7 @@ import asyncpg
 import structlog
 from prometheus_client import Counter, Gauge
 
+from chat_api.retention import Retention
 from shared.runtime import backoff
 
 log = structlog.get_logger()
@@ -34,8 +35,11 @@ _EXPIRED: Final = (
 class Maintenance:
     """Keeps the database in order, now and every hour."""
 
-    def __init__(self, connect: Callable[[], Awaitable[asyncpg.Connection]]) -> None:
+    def __init__(
+        self, connect: Callable[[], Awaitable[asyncpg.Connection]], retention: Retention | None = None
+    ) -> None:
         self._connect = connect
+        self._retention = retention or Retention()
 
     async def run(self) -> None:
         """Does the upkeep until cancelled; what fails is tried again."""
@@ -63,6 +67,7 @@ class Maintenance:
                         log.info("maintenance.partition_made", table=table, quarters_ahead=ahead)
             for statement in _EXPIRED:
                 await connection.execute(statement)
+            await self._retention.apply(connection)
             LAST_RUN.set_to_current_time()
         finally:
             connection.terminate()

@@ -13,6 +13,8 @@ Seconds = Annotated[
     WholeNumber, Field(ge=1, le=TEN_YEARS, description=f"a number of seconds, 1 to {TEN_YEARS}")
 ]
 
+Days = Annotated[WholeNumber, Field(ge=1, le=36500)]
+
 
 def _one_scheme(url: str) -> str:
     return "postgresql://" + url.removeprefix("postgres://") if url.startswith("postgres://") else url
@@ -27,6 +29,8 @@ class ApiSettings(Settings):
     jwt_private_key_file: Path | None = Field(None, description="a file with an Ed25519 private key in PEM")
     access_token_ttl: Seconds = 900
     refresh_token_ttl: Seconds = 30 * 24 * 3600
+    message_retention_days: Days | None = Field(None, description="a number of days, 1 to 36500")
+    event_retention_days: Days | None = Field(None, description="a number of days, 1 to 36500")
 
     @field_validator("jwt_private_key_file")
     @classmethod

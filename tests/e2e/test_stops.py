@@ -45,7 +45,7 @@ async def test_restarting_an_api_fails_no_post(services: Services, restarted: Se
             await asyncio.sleep(0.5)
             done.set()
         told = sorted(content for poster in posters for content in poster.result())
-        stored = []
+        stored: list[dict[str, str]] = []
         while (page := await alice.get(f"/api/chat/{chat_id}/messages?afterSeq={len(stored)}&limit=200"))[
             "items"
         ]:

@@ -36,6 +36,8 @@ SET_BY_AN_OPERATOR: Final = {
     "RATE_LIMITS": "off",
     "ACCESS_TOKEN_TTL": "60",
     "REFRESH_TOKEN_TTL": "600",
+    "MESSAGE_RETENTION_DAYS": "730",
+    "EVENT_RETENTION_DAYS": "90",
     "AI_MODEL": "demo",
 }
 each_environment = pytest.mark.parametrize(

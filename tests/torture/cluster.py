@@ -1,0 +1,177 @@
+"""What is tortured: real servers, two of each service on them, and a link that can fail in between.
+
+Every service reaches each of its servers through a link of its own. A service that was killed is started
+again after a moment, with the same settings, as a supervisor would; one that ends by itself breaks a promise.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Final, Literal, Self
+from urllib.parse import SplitResult, urlsplit
+
+import psutil  # type: ignore[import-untyped]  # it has no types of its own
+from servers import PostgresServer, RabbitServer, RedisServer
+from servers.ports import free_port
+from stack import COMMAND, START_SECONDS, Kind, Service, Services
+
+from torture.proxy import Link
+
+Target = Literal["db", "bus", "redis", "api"]
+
+EACH: Final = 2
+"""How many there are of each service."""
+TARGETS: Final[dict[Kind, tuple[Target, ...]]] = {
+    "api": ("db", "bus", "redis"),
+    "gateway": ("bus", "redis", "api"),
+    "worker": ("bus", "redis"),
+}
+_VARIABLE: Final[dict[Target, str]] = {
+    "db": "DATABASE_URL",
+    "bus": "RABBITMQ_URL",
+    "redis": "REDIS_URL",
+    "api": "API_URL",
+}
+_SUPERVISOR_SECONDS: Final = 0.5
+_LOOK_SECONDS: Final = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """The servers."""
+
+    postgres: PostgresServer
+    rabbitmq: RabbitServer
+    redis: RedisServer
+
+
+@asynccontextmanager
+async def ground() -> AsyncIterator[Ground]:
+    """Servers that nobody else uses."""
+    servers = Ground(PostgresServer(), RabbitServer(), RedisServer())
+    async with AsyncExitStack() as ends:
+        for server in (servers.postgres, servers.rabbitmq, servers.redis):
+            ends.push_async_callback(server.remove)
+        await asyncio.gather(servers.postgres.start(), servers.rabbitmq.start(), servers.redis.start())
+        yield servers
+
+
+@dataclass(slots=True)
+class Unit:
+    """One service: where it is, how it is started, its links.
+
+    Attributes:
+        killed: it was ended on purpose, and nobody has started it again yet.
+    """
+
+    kind: Kind
+    index: int
+    settings: dict[str, str]
+    links: dict[Target, Link]
+    service: Service
+    killed: bool = False
+
+    @property
+    def name(self) -> str:
+        """Such as `api-1`."""
+        return f"{self.kind}-{self.index}"
+
+    @property
+    def memory(self) -> int:
+        """Resident bytes; 0 while it does not run."""
+        try:
+            return int(psutil.Process(self.service.process.pid).memory_info().rss)
+        except (psutil.Error, OSError):
+            return 0
+
+
+class Cluster(Services):
+    """`async with` starts it. `died` is told of services that ended by themselves."""
+
+    def __init__(self, servers: Ground) -> None:
+        # Half of the load would be log lines; and the figures are not about the measuring of coverage.
+        super().__init__(LOG_LEVEL="warning", COVERAGE_PROCESS_CONFIG="", COVERAGE_PROCESS_START="")
+        self.servers = servers
+        self.units: list[Unit] = []
+        self.died: Callable[[str], None] = lambda _: None
+        self._links = AsyncExitStack()
+        self._supervisor: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        await self._links.__aenter__()
+        return await super().__aenter__()
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._supervisor is not None:
+            self._supervisor.cancel()
+            await asyncio.gather(self._supervisor, return_exceptions=True)
+        await super().__aexit__()
+        await self._links.aclose()
+
+    def those(self, kind: Kind) -> list[Unit]:
+        """The units of that kind."""
+        return [unit for unit in self.units if unit.kind == kind]
+
+    def kill(self, unit: Unit) -> None:
+        """SIGKILL; the supervisor starts it again."""
+        unit.killed = True
+        unit.service.process.kill()
+
+    async def leader(self) -> Unit:
+        """The API that relays the outbox; waits until there is one."""
+        while True:
+            for unit in self.those("api"):
+                if await unit.service.status("/healthz") == 200 and await unit.service.metric(
+                    "roomcast_api_outbox_leader"
+                ):
+                    return unit
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def ready(self, *, seconds: float = START_SECONDS) -> None:
+        """Waits until every service says that it is ready."""
+        async with asyncio.timeout(seconds):
+            for unit in self.units:
+                await unit.service.until("/readyz", 200, seconds=seconds)
+
+    async def _start(self) -> None:
+        database = await self.servers.postgres.new_database()
+        self.settings.update(
+            DATABASE_URL=database, RABBITMQ_URL=self.servers.rabbitmq.url, REDIS_URL=self.servers.redis.url
+        )
+        migrate = self._spawn("migrate", [*COMMAND, "migrate"], {})
+        if await migrate.ended(seconds=START_SECONDS) != 0:
+            raise migrate.failure("failed")
+        for kind in ("api", "worker", "gateway"):
+            for index in range(EACH):
+                self.units.append(await self._unit(kind, index))
+        await self.ready()
+        self._supervisor = asyncio.create_task(self._supervise(), name="supervisor")
+
+    async def _unit(self, kind: Kind, index: int) -> Unit:
+        settings = {f"{kind.upper()}_PORT": str(free_port())}
+        links: dict[Target, Link] = {}
+        for target in TARGETS[kind]:
+            url = self._address(target, index)
+            link = links[target] = await self._links.enter_async_context(Link(url.port or 0))
+            settings[_VARIABLE[target]] = url._replace(
+                netloc=url.netloc.replace(f":{url.port}", f":{link.port}")
+            ).geturl()
+        return Unit(kind, index, settings, links, self._launch(kind, dict(settings)))
+
+    def _address(self, target: Target, index: int) -> SplitResult:
+        if target == "api":
+            return urlsplit(self.those("api")[index].service.url)
+        return urlsplit(self.settings[_VARIABLE[target]])
+
+    async def _supervise(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            for unit in self.units:
+                if not unit.service.process.running:
+                    if not unit.killed:
+                        self.died(f"{unit.name} ended: {unit.service.process.output[-1000:]}")
+                    await asyncio.sleep(_SUPERVISOR_SECONDS)
+                    self.of(unit.kind).remove(unit.service)
+                    unit.service = self._launch(unit.kind, dict(unit.settings))
+                    unit.killed = False

@@ -1,0 +1,138 @@
+"""Clients that post, and repeat a post until it is answered."""
+
+import asyncio
+import itertools
+import random
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import aiohttp
+import orjson
+
+from torture.history import History, Kind
+
+ANSWER_SECONDS: Final = 5.0
+"""Within which each attempt has to be answered, if only with 503."""
+LEEWAY_SECONDS: Final = 0.5
+"""For this machine: client, services and servers share its processors."""
+GIVE_UP_SECONDS: Final = 12.0
+LANES: Final = 12
+"""Posts of one client that are under way at once."""
+_REPEAT_SECONDS: Final = (0.2, 0.5)
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Who posts, and where.
+
+    Attributes:
+        per_second: how many posts, while there is somebody to answer.
+    """
+
+    name: str
+    token: str
+    chat_id: str
+    asks: bool
+    per_second: float
+
+
+@dataclass(slots=True)
+class Posters:
+    """Posts in the name of `authors` at `apis`, in turn.
+
+    Attributes:
+        answers: how often each status, or error, ended an attempt.
+        slowest: the longest that an attempt was left without an answer, in seconds.
+    """
+
+    authors: Sequence[Author]
+    apis: Sequence[str]
+    history: History
+    rng: random.Random
+    answers: Counter[str] = field(default_factory=Counter)
+    slowest: float = 0.0
+    _numbers: "itertools.count[int]" = field(default_factory=itertools.count)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Posts until `stop` is set; returns when every post has been answered."""
+        timeout = aiohttp.ClientTimeout(total=GIVE_UP_SECONDS)
+        connector = aiohttp.TCPConnector(limit=0)
+        async with (
+            aiohttp.ClientSession(timeout=timeout, connector=connector) as http,
+            asyncio.TaskGroup() as tasks,
+        ):
+            for author in self.authors:
+                tasks.create_task(self._author(author, http, stop))
+
+    async def _author(self, author: Author, http: aiohttp.ClientSession, stop: asyncio.Event) -> None:
+        lanes = asyncio.Semaphore(LANES)
+        loop = asyncio.get_running_loop()
+        due = loop.time() + self.rng.random() / author.per_second
+
+        async def post(number: int) -> None:
+            try:
+                await self._post(author, number, http)
+            finally:
+                lanes.release()
+
+        async with asyncio.TaskGroup() as tasks:
+            while not stop.is_set():
+                await asyncio.sleep(due - loop.time())
+                await lanes.acquire()
+                tasks.create_task(post(next(self._numbers)))
+                # What could not be posted in an outage is not made up for afterwards.
+                due = max(due + 1 / author.per_second, loop.time() - 0.5)
+
+    async def _post(self, author: Author, number: int, http: aiohttp.ClientSession) -> None:
+        key = f"{author.name}-{author.chat_id[-6:]}-{number}"
+        content = f"post {key} says {self.rng.randrange(10**9)}"
+        body = orjson.dumps({"chatId": author.chat_id, "content": content})
+        headers = {
+            "Authorization": f"Bearer {author.token}",
+            "Content-Type": "application/json",
+            "Idempotency-Key": key,
+        }
+        self.history.posting(key, author.chat_id, content, asks=author.asks)
+        for attempt in itertools.count(number):
+            api = self.apis[attempt % len(self.apis)]
+            if await self._attempt(http, api, key, body, headers):
+                return
+            await asyncio.sleep(self.rng.uniform(*_REPEAT_SECONDS))
+
+    async def _attempt(
+        self, http: aiohttp.ClientSession, api: str, key: str, body: bytes, headers: dict[str, str]
+    ) -> bool:
+        """Posts once; whether that was the end of it."""
+        began = time.monotonic()
+        try:
+            url = f"{api}/api/chat/messages"
+            async with http.post(url, data=body, headers=headers) as response:
+                answer = await response.read()
+        except TimeoutError:
+            self.history.report(Kind.HANG, f"{key} was not answered within {GIVE_UP_SECONDS:g} s")
+            return False
+        except (aiohttp.ClientError, OSError) as error:
+            self.answers[type(error).__name__] += 1
+            return False
+        self._took(key, time.monotonic() - began, response.status)
+        match response.status:
+            case 200 | 201:
+                self.history.answered(key, orjson.loads(answer))
+                return True
+            case 503:
+                problem = orjson.loads(answer)
+                if problem.get("code") != "unavailable" or "Retry-After" not in response.headers:
+                    self.history.report(Kind.REFUSED, f"{key}: a 503 that says {answer[:300]!r}")
+            case status:
+                self.history.report(Kind.REFUSED, f"{key}: {status} {answer[:300]!r}")
+                return True
+        return False
+
+    def _took(self, key: str, seconds: float, status: int) -> None:
+        self.answers[str(status)] += 1
+        self.slowest = max(self.slowest, seconds)
+        if seconds > ANSWER_SECONDS + LEEWAY_SECONDS:
+            self.history.report(Kind.HANG, f"{key} was answered {status} after {seconds:.2f} s")

@@ -2,12 +2,13 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
 from pydantic import SecretStr
-from redis.asyncio import Redis
+from redis.asyncio import Connection, ConnectionPool, Redis, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
+from redis.exceptions import ConnectionError as LinkLostError
 
 from shared.bus import Bus
 
@@ -31,11 +32,35 @@ async def redis_link(url: SecretStr) -> AsyncIterator[Redis]:
 
     A call on a Redis that is away fails within a few seconds, with a subclass of `redis.RedisError`.
     """
-    client = Redis.from_url(
+    pool = ConnectionPool.from_url(
         url.get_secret_value(),
         socket_connect_timeout=_CONNECT_SECONDS,
         socket_timeout=_ANSWER_SECONDS,
         retry=Retry(ExponentialWithJitterBackoff(cap=0.5, base=0.05), _ATTEMPTS),
     )
-    async with client:
+    # `rediss://` chooses its own class, whatever is asked for in the call.
+    pool.connection_class = _RedisTls if issubclass(pool.connection_class, SSLConnection) else _RedisTcp
+    async with Redis.from_pool(pool) as client:
         yield client
+
+
+class _LossTold(Connection):
+    """Tells a loss that is noticed while writing as redis-py's other losses.
+
+    uvloop has a RuntimeError for a connection that was reset and not yet told to be lost, which redis-py
+    passes on as it is: nobody who waits for Redis to come back would take it for that.
+    """
+
+    async def send_packed_command(self, command: Any, check_health: bool = True) -> None:  # noqa: FBT001, FBT002  # as in redis-py
+        try:
+            await super().send_packed_command(command, check_health)
+        except RuntimeError as error:
+            raise LinkLostError(f"The connection was lost while writing: {error}") from error
+
+
+class _RedisTcp(_LossTold):
+    """`redis://`."""
+
+
+class _RedisTls(_LossTold, SSLConnection):
+    """`rediss://`."""

@@ -1,11 +1,11 @@
-"""A migrated database, and rows that the tests of the API's use cases stand on."""
+"""Servers apart from those of the end-to-end tests; a migrated database, and rows to stand on."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import asyncpg
 import pytest
-from servers import PostgresServer
+from servers import PostgresServer, RabbitServer, RedisServer
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chat_api import migrations
@@ -54,6 +54,40 @@ class Database:
             "SELECT * FROM events WHERE subject = $1 ORDER BY position", subject
         )
         return found
+
+
+# The services of the end-to-end tests may still run: on the same servers they would take jobs,
+# and connections to the database would not be those of the tests here alone.
+
+
+@pytest.fixture(scope="session")
+async def postgres() -> AsyncIterator[PostgresServer]:
+    server = PostgresServer()
+    try:
+        await server.start()
+        yield server
+    finally:
+        await server.remove()
+
+
+@pytest.fixture(scope="session")
+async def rabbitmq() -> AsyncIterator[RabbitServer]:
+    server = RabbitServer()
+    try:
+        await server.start()
+        yield server
+    finally:
+        await server.remove()
+
+
+@pytest.fixture(scope="session")
+async def redis_server() -> AsyncIterator[RedisServer]:
+    server = RedisServer()
+    try:
+        await server.start()
+        yield server
+    finally:
+        await server.remove()
 
 
 @pytest.fixture(scope="session")

@@ -52,14 +52,14 @@ def _refuse_closed(connection: AdaptedConnection, *_: object) -> None:
         raise DisconnectionError
 
 
-async def connect(database_url: str) -> asyncpg.Connection:
-    """A connection of one's own.
+async def connect(database_url: str, *, seconds: float = STATEMENT_SECONDS) -> asyncpg.Connection:
+    """A connection of one's own, whose statements may each take `seconds`.
 
     Raises:
         OSError, TimeoutError, asyncpg.PostgresError: the database does not answer or refuses.
     """
     return await asyncpg.connect(
-        _asyncpg_url(database_url), timeout=STATEMENT_SECONDS, command_timeout=STATEMENT_SECONDS
+        _asyncpg_url(database_url), timeout=STATEMENT_SECONDS, command_timeout=seconds
     )
 
 

@@ -136,7 +136,7 @@ class Relay:
                     await asyncio.wait_for(self._hint.wait(), LOOK_SECONDS)
 
     async def _relay(self, connection: asyncpg.Connection, rows: Sequence[asyncpg.Record]) -> None:
-        await self._publisher.publish([_event(row) for row in rows])
+        await self._publisher.publish([event_of(row) for row in rows])
         times = [row["time"] for row in rows]
         await connection.execute(_MARK, [row["id"] for row in rows], min(times), max(times))
         LAG.set((now() - min(times)).total_seconds())
@@ -144,7 +144,8 @@ class Relay:
             RELAYED.labels(row["type"]).inc()
 
 
-def _event(row: asyncpg.Record) -> Event:
+def event_of(row: asyncpg.Record) -> Event:
+    """The event that a row of `events` holds."""
     return Event(
         type=row["type"],
         body=row["body"].encode(),

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from roomcast.events.cli import app as events
+
 app = typer.Typer(
     name="roomcast",
     no_args_is_help=True,
@@ -14,6 +16,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Settings are environment variables, and `.env` in the current folder (see `.env.example`).",
 )
+
+app.add_typer(events, name="events")
 
 
 def _print_version(asked: bool) -> None:  # noqa: FBT001  # typer calls it so

@@ -53,6 +53,21 @@ async def embedded_postgres(folder: Path) -> AsyncIterator[str]:
         await asyncio.to_thread(cluster.stop)
 
 
+def running_address(folder: Path) -> str | None:
+    """The `postgresql://` address of the PostgreSQL that runs on `folder`; None when none does.
+
+    Raises:
+        PermissionError: only its owner may know.
+    """
+    cluster = _Cluster(folder)
+    sockets = cluster.running_sockets()
+    return None if sockets is None else _address(sockets)
+
+
+def _address(sockets: Path) -> str:
+    return f"postgresql://postgres@/postgres?host={quote(str(sockets))}"
+
+
 class _Cluster:
     """One folder with a cluster's data, and the programs that fit it. Its methods block."""
 
@@ -73,7 +88,12 @@ class _Cluster:
         if not self._data.exists():
             self._initialise(programs)
         sockets = self._take_over() or self._launch(programs)
-        return f"postgresql://postgres@/postgres?host={quote(str(sockets))}"
+        return _address(sockets)
+
+    def running_sockets(self) -> Path | None:
+        """The folder of the socket of one that runs and takes connections."""
+        lines = self._left_running()
+        return None if lines is None or lines[_STATUS_LINE].strip() != "ready" else Path(lines[_SOCKET_LINE])
 
     def stop(self) -> None:
         """Ends its connections and stops it; does nothing when it does not run."""

@@ -15,6 +15,7 @@ from shared.bus.outgoing import Outgoing
 from shared.bus.sender import Sender
 from shared.bus.settling import Done, GiveUp, Retry, Verdict, failure_of, pause, verdict
 from shared.bus.topology import ATTEMPTS, DEAD, declare
+from shared.ids import now, rfc3339
 
 log = structlog.get_logger()
 
@@ -111,7 +112,7 @@ class Consumer:
                 assert_never(what)
 
     async def _bury(self, message: DeliveredMessage, reason: str) -> None:
-        """Makes it a dead letter: the message as it came, with `reason` and `queue` beside it."""
+        """Makes it a dead letter: the message as it came; `reason`, `queue` and `buried` (when) beside it."""
         log.error("bus.dead_letter", queue=self._queue, type=message.routing_key, reason=reason)
         DEAD_LETTERED.labels(self._queue).inc()
         if message.exchange == DEAD:
@@ -127,7 +128,7 @@ class Consumer:
             routing_key=message.routing_key or self._queue,
             body=message.body,
             content_type=properties.content_type or JSON,
-            headers=headers | {"reason": reason, "queue": self._queue},
+            headers=headers | {"reason": reason, "queue": self._queue, "buried": rfc3339(now())},
             mandatory=True,
         )
         await self._sender.send([letter])

@@ -78,9 +78,13 @@ def _work_queue(queue: WorkQueue) -> Queue:
     return Queue(queue.value, bindings=live + dead, arguments=arguments)
 
 
+# Classic, whatever the broker's default is: reading a quorum queue without taking counts as a delivery, of
+# which RabbitMQ 4 allows a bounded number, and puts what was read behind the rest.
+DEAD_LETTERS_QUEUE: Final = Queue(
+    DEAD_LETTERS, bindings=((DEAD, "#"),), arguments={"x-queue-type": "classic"}
+)
 QUEUES: Final = (
-    # Classic: reading a quorum queue without taking counts as a delivery, and RabbitMQ 4 limits those.
-    Queue(DEAD_LETTERS, bindings=((DEAD, "#"),)),
+    DEAD_LETTERS_QUEUE,
     *(_work_queue(queue) for queue in WorkQueue),
 )
 

@@ -1,0 +1,1 @@
+"""`roomcast events`: the event store and the dead letters, for operators."""

@@ -170,7 +170,7 @@ class Cluster(Services):
             for unit in self.units:
                 if not unit.service.process.running:
                     if not unit.killed:
-                        self.died(f"{unit.name} ended: {unit.service.process.output[-1000:]}")
+                        self.died(f"{unit.name} ended: {unit.service.process.output[-6000:]}")
                     await asyncio.sleep(_SUPERVISOR_SECONDS)
                     self.of(unit.kind).remove(unit.service)
                     unit.service = self._launch(unit.kind, dict(unit.settings))

@@ -96,7 +96,8 @@ def kill_server(choose: Callable[[Cluster], PostgresServer | RabbitServer | Redi
         for child in children:
             if child.is_running():
                 child.kill()
-        psutil.wait_procs(children, timeout=2)
+        while any(child.is_running() for child in children):  # noqa: ASYNC110  nobody tells when they are gone
+            await asyncio.sleep(_LOOK_SECONDS)
         try:
             yield
         finally:
@@ -128,11 +129,12 @@ def _signal(processes: list[psutil.Process], which: signal.Signals) -> None:
 
 
 def link(kind: Kind, target: Target, how: str) -> Inflict:
-    """`cut`, `freeze` or `slow` for the link of one service of a kind to a server."""
+    """`cut`, `freeze` or `slow` for the link of one service to a server; of the APIs the one that relays."""
 
     @asynccontextmanager
     async def inflict(cluster: Cluster, rng: random.Random) -> AsyncIterator[None]:
-        chosen = rng.choice(cluster.those(kind)).links[target]
+        unit = await cluster.leader() if kind == "api" else rng.choice(cluster.those(kind))
+        chosen = unit.links[target]
         match how:
             case "cut":
                 chosen.cut()

@@ -164,6 +164,7 @@ class Run:
         ended = time.monotonic()
         if self.posting is not None:
             await self.posting
+        await self.cluster.ready()
         stored = await self._settled()
         self.history.judge(stored)
         return self._figures(stored, ended - self.began)

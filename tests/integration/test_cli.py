@@ -20,7 +20,7 @@ async def test_it_says_its_version(tmp_path: Path) -> None:
 async def test_help_lists_the_commands(tmp_path: Path) -> None:
     """Those of the contract, in a line each."""
     ended = await roomcast("--help", cwd=tmp_path, COLUMNS="120")
-    for command in ("up", "api", "gateway", "worker", "migrate", "chat"):
+    for command in ("up", "api", "gateway", "worker", "migrate", "chat", "events"):
         assert f" {command} " in ended.output
 
 
@@ -32,6 +32,7 @@ async def test_help_lists_the_commands(tmp_path: Path) -> None:
         ("gateway", ["RABBITMQ_URL", "REDIS_URL", "GATEWAY_PORT", "API_URL", "JWKS_URL", "CORS_ORIGINS"]),
         ("worker", ["RABBITMQ_URL", "REDIS_URL", "WORKER_PORT", "AI_MODEL"]),
         ("migrate", ["DATABASE_URL"]),
+        ("events", ["list", "show", "tail", "replay", "dead", "DATABASE_URL", "DATA_DIR"]),
         ("chat", ["--user", "--password", "--chat", "--api-url", "--gateway-url"]),
     ],
 )

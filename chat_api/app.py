@@ -17,9 +17,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from chat_api import migrations
 from chat_api.accounts import Accounts
 from chat_api.authority import Authority
+from chat_api.backlog import Backlog
 from chat_api.callers import Callers
 from chat_api.chats import Chats
-from chat_api.database import connect, open_engine
+from chat_api.database import DATABASE_ERRORS, connect, open_engine
 from chat_api.failures import problems_middleware
 from chat_api.history import History
 from chat_api.http import Endpoints, add_endpoints
@@ -151,7 +152,7 @@ async def _current_schema(database_url: str) -> None:
     for pause in backoff():
         try:
             current = await migrations.is_current(database_url)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except DATABASE_ERRORS as error:
             log.warning("api.database_away", error=repr(error))
             await asyncio.sleep(pause)
             continue
@@ -175,11 +176,13 @@ def _work(parts: _Parts) -> Callable[[], Awaitable[None]]:
     settings = parts.settings
     retention = Retention(messages=settings.message_retention_days, events=settings.event_retention_days)
     maintenance = Maintenance(parts.connect, retention)
+    backlog = Backlog(parts.connect, parts.bus)
 
     async def run() -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(relay.run())
             tasks.create_task(maintenance.run())
+            tasks.create_task(backlog.run())
             tasks.create_task(
                 parts.bus.consume(WorkQueue.API_REPLIES, replies.handle, concurrency=REPLIES_AT_ONCE)
             )

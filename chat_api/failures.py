@@ -21,7 +21,6 @@ from chat_api.problems import (
     problem_response,
 )
 from shared.jwks import KeysUnavailableError
-from shared.telemetry import current_request_id
 
 log = structlog.get_logger()
 
@@ -37,39 +36,37 @@ def problems_middleware() -> Middleware:
         try:
             return await handler(request)
         except Problem as problem:
-            return problem.response(current_request_id())
+            return problem.response()
         except web.HTTPException as refusal:
             return _of_aiohttp(refusal)
         except Exception as error:  # noqa: BLE001 - the last place where a failure can become an answer
-            return _unexpected(error, request).response(current_request_id())
+            return _unexpected(error, request).response()
 
     return answer_problems
 
 
 def _of_aiohttp(refusal: web.HTTPException) -> web.StreamResponse:
-    request_id = current_request_id()
     match refusal:
         case web.HTTPNotFound():
-            return NotFound().response(request_id)
+            return NotFound().response()
         case web.HTTPMethodNotAllowed():
-            return MethodNotAllowed(headers={"Allow": refusal.headers["Allow"]}).response(request_id)
+            return MethodNotAllowed(headers={"Allow": refusal.headers["Allow"]}).response()
         case web.HTTPRequestEntityTooLarge():
-            return TooLarge().response(request_id)
+            return TooLarge().response()
         case web.HTTPBadRequest():
-            return BadRequest().response(request_id)
+            return BadRequest().response()
         case web.HTTPError():
-            return _with_its_status(HTTPStatus(refusal.status), request_id)
+            return _with_its_status(HTTPStatus(refusal.status))
         case _:
             raise refusal
 
 
-def _with_its_status(status: HTTPStatus, request_id: str) -> web.Response:
+def _with_its_status(status: HTTPStatus) -> web.Response:
     return problem_response(
         status=status,
         code=status.name.lower(),
         title=status.phrase,
         detail=status.description or status.phrase,
-        request_id=request_id,
     )
 
 

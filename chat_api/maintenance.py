@@ -8,6 +8,7 @@ import asyncpg
 import structlog
 from prometheus_client import Counter, Gauge
 
+from chat_api.database import DATABASE_ERRORS
 from chat_api.retention import Retention
 from shared.runtime import backoff
 
@@ -47,7 +48,7 @@ class Maintenance:
         while True:
             try:
                 await self.once()
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except DATABASE_ERRORS as error:
                 log.warning("maintenance.failed", error=repr(error))
                 await asyncio.sleep(next(pauses))
             else:

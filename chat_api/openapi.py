@@ -50,7 +50,6 @@ _PROBLEM: Final = {
                 },
             },
         },
-        "requestId": {"type": "string", "description": "What the service's log knows the call by."},
     },
 }
 _JSON_VALUE: Final = {

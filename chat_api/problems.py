@@ -40,15 +40,14 @@ class Problem(Exception):
         self.errors = list(errors)
         self.headers: CIMultiDict[str] = CIMultiDict(headers or {})
 
-    def response(self, request_id: str = "") -> web.Response:
-        """The answer: `{type, title, status, detail, code, errors?, requestId?}`."""
+    def response(self) -> web.Response:
+        """The answer: `{type, title, status, detail, code, errors?}`."""
         return problem_response(
             status=self.status,
             code=self.code,
             title=self.title,
             detail=self.detail,
             errors=self.errors,
-            request_id=request_id,
             headers=self.headers,
         )
 
@@ -60,7 +59,6 @@ def problem_response(
     title: str,
     detail: str,
     errors: Sequence[FieldError] = (),
-    request_id: str = "",
     headers: Mapping[str, str] | None = None,
 ) -> web.Response:
     """A problem as it goes over the wire; its `type` leads to its entry on the API's own page."""
@@ -73,8 +71,6 @@ def problem_response(
     }
     if errors:
         said["errors"] = list(errors)
-    if request_id:
-        said["requestId"] = request_id
     return web.Response(
         status=status, body=orjson.dumps(said), content_type=PROBLEM_TYPE, headers=headers or None
     )
@@ -183,7 +179,7 @@ class RateLimited(Problem):
 
 
 class Internal(Problem):
-    """Something went wrong here; it has been logged under the request's id."""
+    """Something went wrong here; it has been logged under the id in the header X-Request-Id."""
 
 
 class Unavailable(Problem):

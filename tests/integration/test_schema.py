@@ -93,11 +93,16 @@ async def test_upkeep_is_left_to_the_instance_that_is_at_it(database: Database) 
 async def test_a_connection_that_died_in_the_pool_is_replaced(postgres: PostgresServer) -> None:
     """After a restart of PostgreSQL the first call that finds a dead connection is not the one that fails."""
     url = await postgres.new_database()
+    gone = asyncio.Event()
     async with open_engine(url) as engine:
         async with engine.connect() as connection:
             first = await connection.scalar(text("SELECT pg_backend_pid()"))
+            driver = (await connection.get_raw_connection()).driver_connection
+            assert driver is not None
+            driver.add_termination_listener(lambda _: gone.set())
         other = await connect(url)
         await other.execute("SELECT pg_terminate_backend($1)", first)
         await other.close()
+        await asyncio.wait_for(gone.wait(), 5)
         async with engine.connect() as connection:
             assert await connection.scalar(text("SELECT pg_backend_pid()")) != first

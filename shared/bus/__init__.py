@@ -102,6 +102,14 @@ class Bus(Protocol):
         by cancelling again); what was not settled is delivered to another consumer.
         """
 
+    async def count_dead_letters(self) -> int:
+        """How many dead letters wait for an operator.
+
+        Raises:
+            BusUnavailableError: not known now.
+        """
+        ...
+
     async def ping(self) -> None:
         """Returns when the bus answers.
 

@@ -9,7 +9,7 @@ from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
 
 from shared.bus import BusUnavailableError, Job, JobHandler, WorkQueue
 from shared.bus.framing import CLOUD_EVENTS_PREFIXES, JSON, decode_one
-from shared.bus.link import LINK_ERRORS, Linked, lost
+from shared.bus.link import LINK_ERRORS, SETUP_SECONDS, Linked, lost
 from shared.bus.metrics import CONSUMED, DEAD_LETTERED, REDELIVERED
 from shared.bus.outgoing import Outgoing
 from shared.bus.sender import Sender
@@ -38,15 +38,18 @@ class Consumer:
 
     async def session(self, made: AbstractConnection, linked: Linked) -> None:
         """Consumes until the link is lost, or until cancelled and drained."""
-        channel = await made.channel(publisher_confirms=False)
-        await declare(channel)
-        await channel.basic_qos(prefetch_count=self._concurrency)
+        # A broker that was just killed may come back with a queue that never answers.
+        async with asyncio.timeout(SETUP_SECONDS):
+            channel = await made.channel(publisher_confirms=False)
+            await declare(channel)
+            await channel.basic_qos(prefetch_count=self._concurrency)
 
         async def on_message(message: DeliveredMessage) -> None:
             await self._take(channel, message)
 
         try:
-            consuming = await channel.basic_consume(self._queue, on_message)
+            async with asyncio.timeout(SETUP_SECONDS):
+                consuming = await channel.basic_consume(self._queue, on_message)
             linked()
             try:
                 await lost(made, channel)

@@ -25,6 +25,8 @@ log = structlog.get_logger()
 
 CONNECT_SECONDS: Final = 5.0
 CLOSE_SECONDS: Final = 2.0
+SETUP_SECONDS: Final = 10.0
+"""How long the broker may take to declare what a link needs; longer, and the link is made anew."""
 HEARTBEAT_SECONDS: Final = 10
 """A broker that is silent for three of these is taken for dead."""
 

@@ -92,6 +92,10 @@ class LocalBus:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
 
+    async def count_dead_letters(self) -> int:
+        """See `Bus.count_dead_letters`; of the latest only."""
+        return len(self.dead_letters)
+
     async def ping(self) -> None:
         """Returns at once."""
 

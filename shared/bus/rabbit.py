@@ -13,6 +13,7 @@ from shared.bus.metrics import PUBLISHED
 from shared.bus.outgoing import plan
 from shared.bus.sender import Sender
 from shared.bus.subscription import Subscription
+from shared.bus.topology import DEAD_LETTERS
 
 
 @asynccontextmanager
@@ -67,6 +68,10 @@ class RabbitBus:
             await consumer.session(made, linked)
 
         await supervised(self._url, name=f"{self._name} works on {queue}", session=session)
+
+    async def count_dead_letters(self) -> int:
+        """See `Bus.count_dead_letters`."""
+        return await self._sender.depth(DEAD_LETTERS)
 
     async def ping(self) -> None:
         """See `Bus.ping`."""

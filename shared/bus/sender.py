@@ -11,7 +11,7 @@ from aiormq.abc import AbstractChannel, AbstractConnection
 from aiormq.exceptions import PublishError
 
 from shared.bus import BusUnavailableError
-from shared.bus.link import LINK_ERRORS, Linked, LinkLostError, lost, supervised
+from shared.bus.link import LINK_ERRORS, SETUP_SECONDS, Linked, LinkLostError, lost, supervised
 from shared.bus.metrics import CONFIRM_SECONDS, MESSAGES, PUBLISH_FAILURES
 from shared.bus.outgoing import Outgoing
 from shared.bus.topology import TopologyMismatchError, declare
@@ -86,9 +86,25 @@ class Sender:
         except TimeoutError:
             raise BusUnavailableError(f"no answer within {PING_SECONDS} s") from None
 
+    async def depth(self, queue: str) -> int:
+        """How many messages wait in a queue.
+
+        Raises:
+            BusUnavailableError: the broker does not say so within the bound.
+        """
+        try:
+            async with asyncio.timeout(PING_SECONDS):
+                await self._ready(PING_SECONDS)
+                async with self._extra_channel() as extra:
+                    found = await extra.queue_declare(queue, passive=True)
+                    return found.message_count or 0
+        except TimeoutError:
+            raise BusUnavailableError(f"no answer within {PING_SECONDS} s") from None
+
     async def _session(self, made: AbstractConnection, linked: Linked) -> None:
-        channel = cast(aiormq.Channel, await made.channel())
-        await declare(channel)
+        async with asyncio.timeout(SETUP_SECONDS):
+            channel = cast(aiormq.Channel, await made.channel())
+            await declare(channel)
         self._overdue = asyncio.get_running_loop().create_future()
         self._connection, self._channel = made, channel
         self._linked.set()

@@ -12,7 +12,7 @@ from aiormq.exceptions import ChannelNotFoundEntity
 
 from shared.bus import GatewayListener
 from shared.bus.framing import decode
-from shared.bus.link import CLOSE_SECONDS, LINK_ERRORS, Linked, lost
+from shared.bus.link import CLOSE_SECONDS, LINK_ERRORS, SETUP_SECONDS, Linked, lost
 from shared.bus.metrics import CONSUMED, GAPS, GATEWAY, REPEATED, UNDECODABLE
 from shared.bus.topology import declare, declare_queue, gateway_queue
 from shared.cancellation import told_to_stop
@@ -45,11 +45,12 @@ class Subscription:
 
     async def session(self, made: AbstractConnection, linked: Linked) -> None:
         """Consumes over one connection until it is lost."""
-        gap = not await self._kept(made) and self._ever_linked
-        channel = await made.channel(publisher_confirms=False)
-        await declare(channel)
-        await declare_queue(channel, self._queue)
-        await channel.basic_qos(prefetch_count=PREFETCH)
+        async with asyncio.timeout(SETUP_SECONDS):
+            gap = not await self._kept(made) and self._ever_linked
+            channel = await made.channel(publisher_confirms=False)
+            await declare(channel)
+            await declare_queue(channel, self._queue)
+            await channel.basic_qos(prefetch_count=PREFETCH)
         linked()
         self._say_linked(gap=gap)
         try:

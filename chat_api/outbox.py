@@ -16,7 +16,7 @@ from chat_api.database import DATABASE_ERRORS
 from chat_api.tables import events as events_table
 from shared.bus import BusUnavailableError
 from shared.events import Event
-from shared.ids import now, rfc3339
+from shared.ids import rfc3339
 from shared.runtime import backoff
 
 log = structlog.get_logger()
@@ -64,9 +64,6 @@ LOOK_SECONDS: Final = 1.0
 
 LEADER = Gauge("roomcast_api_outbox_leader", "1 while this instance relays the outbox")
 RELAYED = Counter("roomcast_api_outbox_relayed_total", "Events published and marked so", ["type"])
-LAG = Gauge(
-    "roomcast_api_outbox_lag_seconds", "Age of the oldest event in the last batch when it was published"
-)
 
 _UNPUBLISHED: Final = "SELECT * FROM events WHERE published_at IS NULL ORDER BY position LIMIT $1"
 _MARK: Final = "UPDATE events SET published_at = now() WHERE id = ANY ($1) AND time >= $2 AND time <= $3"
@@ -139,7 +136,6 @@ class Relay:
         await self._publisher.publish([event_of(row) for row in rows])
         times = [row["time"] for row in rows]
         await connection.execute(_MARK, [row["id"] for row in rows], min(times), max(times))
-        LAG.set((now() - min(times)).total_seconds())
         for row in rows:
             RELAYED.labels(row["type"]).inc()
 

@@ -11,7 +11,7 @@ from typing import Final
 import asyncpg
 from pydantic import SecretStr
 
-from chat_api.database import connect
+from chat_api.database import DATABASE_ERRORS, connect
 from chat_api.settings import ApiSettings
 from roomcast.postgres import running_address
 from shared import logs
@@ -21,7 +21,6 @@ from shared.settings import SettingsError
 
 STATEMENT_SECONDS: Final = 300.0
 """A look through a large store may take its time; Ctrl-C ends it."""
-DATABASE_ERRORS: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 _NO_DATABASE: Final = (
     "DATABASE_URL is not set, and no `roomcast up` with an embedded database runs on DATA_DIR={}: "

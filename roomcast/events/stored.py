@@ -7,12 +7,12 @@ from typing import Final
 
 import asyncpg
 
-from chat_api.database import connect
+from chat_api.database import DATABASE_ERRORS, connect
 from chat_api.event_store import EventStore, Filter
 from chat_api.outbox import CHANNEL
 from roomcast.events.feed import Feed
 from roomcast.events.output import Output
-from roomcast.events.sources import DATABASE_ERRORS, STATEMENT_SECONDS, FailedError, NoTablesError, Sources
+from roomcast.events.sources import STATEMENT_SECONDS, FailedError, NoTablesError, Sources
 from shared.runtime import backoff
 
 _LOOK_SECONDS: Final = 1.0

@@ -61,10 +61,14 @@ LEADER_LOCK: Final = 7_262_171_002
 BATCH: Final = 500
 LOOK_SECONDS: Final = 1.0
 """How often the leader looks without a hint, and the others ask whether they can lead."""
+SILENCE_SECONDS: Final = 3.0
+"""PostgreSQL ends the leader's session, and with it the lock, after so long without a word of it: a leader that
+the network has cut off would otherwise keep the lock until TCP gives up, which takes hours."""
 
 LEADER = Gauge("roomcast_api_outbox_leader", "1 while this instance relays the outbox")
 RELAYED = Counter("roomcast_api_outbox_relayed_total", "Events published and marked so", ["type"])
 
+_ENDS_IN_SILENCE: Final = f"SET idle_session_timeout = {int(SILENCE_SECONDS * 1000)}"
 _UNPUBLISHED: Final = "SELECT * FROM events WHERE published_at IS NULL ORDER BY position LIMIT $1"
 _MARK: Final = "UPDATE events SET published_at = now() WHERE id = ANY ($1) AND time >= $2 AND time <= $3"
 
@@ -108,6 +112,7 @@ class Relay:
     async def _connected(self) -> AsyncIterator[asyncpg.Connection]:
         connection = await self._connect()
         try:
+            await connection.execute(_ENDS_IN_SILENCE)
             connection.add_termination_listener(lambda _: self._hint.set())
             await connection.add_listener(CHANNEL, lambda *_: self._hint.set())
             yield connection
@@ -133,11 +138,21 @@ class Relay:
                     await asyncio.wait_for(self._hint.wait(), LOOK_SECONDS)
 
     async def _relay(self, connection: asyncpg.Connection, rows: Sequence[asyncpg.Record]) -> None:
-        await self._publisher.publish([event_of(row) for row in rows])
+        await self._publish(connection, [event_of(row) for row in rows])
         times = [row["time"] for row in rows]
         await connection.execute(_MARK, [row["id"] for row in rows], min(times), max(times))
         for row in rows:
             RELAYED.labels(row["type"]).inc()
+
+    async def _publish(self, connection: asyncpg.Connection, events: Sequence[Event]) -> None:
+        publishing = asyncio.ensure_future(self._publisher.publish(events))
+        try:
+            while not (await asyncio.wait([publishing], timeout=LOOK_SECONDS))[0]:
+                await connection.execute("SELECT 1")  # the leader lives, however long the bus takes
+            await publishing
+        finally:
+            publishing.cancel()
+            await asyncio.wait([publishing])
 
 
 def event_of(row: asyncpg.Record) -> Event:

@@ -8,10 +8,11 @@ import asyncpg
 import pytest
 from integration.conftest import Database
 from servers import PostgresServer
+from torture.proxy import Link
 
 from chat_api import migrations
 from chat_api.database import connect, open_engine
-from chat_api.outbox import Relay, record
+from chat_api.outbox import SILENCE_SECONDS, Relay, record
 from shared.bus import BusUnavailableError
 from shared.events import Event
 from shared.ids import new_id
@@ -23,6 +24,7 @@ class Ear:
     def __init__(self) -> None:
         self.heard: list[Event] = []
         self.away = False
+        self.seconds = 0.0
         self.refused = asyncio.Event()
         self._more = asyncio.Event()
 
@@ -30,6 +32,7 @@ class Ear:
         if self.away:
             self.refused.set()
             raise BusUnavailableError("away")
+        await asyncio.sleep(self.seconds)
         self.heard += events
         self._more.set()
 
@@ -72,6 +75,13 @@ async def tell(database: Database, *events: Event) -> None:
 async def unpublished(database: Database) -> int:
     found: int = await database.connection.fetchval("SELECT count(*) FROM events WHERE published_at IS NULL")
     return found
+
+
+async def all_marked(database: Database) -> None:
+    """Returns when what was heard is known to have been: until then another leader would repeat it."""
+    async with asyncio.timeout(10):
+        while await unpublished(database):
+            await asyncio.sleep(0.01)
 
 
 async def test_what_is_recorded_arrives_whole_and_in_order(fresh: Database) -> None:
@@ -117,11 +127,46 @@ async def test_one_leads_and_another_takes_over(fresh: Database) -> None:
         async with relaying(fresh.url, second):
             await tell(fresh, event("two"))
             await first.until(2)
+            await all_marked(fresh)
             leader.cancel()
             await asyncio.wait([leader])
             await tell(fresh, event("three"))
             await second.until(1)
     assert [each.subject for each in second.heard] == ["three"]
+
+
+async def test_another_takes_over_from_a_leader_that_is_cut_off(
+    fresh: Database, postgres: PostgresServer
+) -> None:
+    """Nothing ends the connection of a leader behind a network that drops everything: its silence does."""
+    first, second = Ear(), Ear()
+    async with Link(postgres.port) as link:
+        through = fresh.url.replace(f":{postgres.port}/", f":{link.port}/")
+        async with relaying(through, first):
+            await tell(fresh, event("one"))
+            await first.until(1)
+            await all_marked(fresh)
+            async with relaying(fresh.url, second):
+                link.freeze()
+                await tell(fresh, event("two"))
+                async with asyncio.timeout(5):
+                    await second.until(1)
+                link.heal()
+    assert [each.subject for each in second.heard] == ["two"]
+
+
+async def test_a_leader_whose_bus_is_slow_goes_on_leading(fresh: Database) -> None:
+    """Waiting for confirms is no silence."""
+    slow, other = Ear(), Ear()
+    slow.seconds = SILENCE_SECONDS + 1
+    async with relaying(fresh.url, slow):
+        await tell(fresh, event("one"))
+        async with relaying(fresh.url, other):
+            await slow.until(1)
+            slow.seconds = 0
+            await tell(fresh, event("two"))
+            await slow.until(2)
+    assert other.heard == []
 
 
 async def test_a_lost_connection_is_made_again(fresh: Database) -> None:

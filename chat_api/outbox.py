@@ -62,8 +62,8 @@ BATCH: Final = 500
 LOOK_SECONDS: Final = 1.0
 """How often the leader looks without a hint, and the others ask whether they can lead."""
 SILENCE_SECONDS: Final = 3.0
-"""PostgreSQL ends the leader's session, and with it the lock, after so long without a word of it: a leader that
-the network has cut off would otherwise keep the lock until TCP gives up, which takes hours."""
+"""PostgreSQL ends the leader's session, and with it the lock, after so long without a word of it: a leader
+that the network has cut off would otherwise keep the lock until TCP gives up, which takes hours."""
 
 LEADER = Gauge("roomcast_api_outbox_leader", "1 while this instance relays the outbox")
 RELAYED = Counter("roomcast_api_outbox_relayed_total", "Events published and marked so", ["type"])
@@ -134,8 +134,10 @@ class Relay:
             if rows:
                 await self._relay(connection, rows)
             else:
+                # `wait_for` of Python 3.11 may swallow a cancellation.
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._hint.wait(), LOOK_SECONDS)
+                    async with asyncio.timeout(LOOK_SECONDS):
+                        await self._hint.wait()
 
     async def _relay(self, connection: asyncpg.Connection, rows: Sequence[asyncpg.Record]) -> None:
         await self._publish(connection, [event_of(row) for row in rows])

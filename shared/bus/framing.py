@@ -6,7 +6,7 @@ whose body is, for each event in order, two big-endian 32-bit lengths, the attri
 the data.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from struct import Struct
 from typing import Any, Final
 
@@ -44,14 +44,23 @@ def record_of(event: Event) -> bytes:
     return _LENGTHS.pack(len(attributes), len(event.body)) + attributes + event.body
 
 
-def decode(content_type: str | None, headers: Mapping[str, Any] | None, body: bytes) -> list[Event]:
-    """The events of one message, in order; at least one.
+def decode(
+    content_type: str | None,
+    headers: Mapping[str, Any] | None,
+    body: bytes,
+    *,
+    pass_over: Callable[[UndecodableEventError], None] | None = None,
+) -> list[Event]:
+    """The events of one message, in order; at least one, unless `pass_over` took some.
+
+    `pass_over` takes the refusal of an event among others, which are given out without it: one that a newer
+    version wrote does not take those beside it along.
 
     Raises:
         UndecodableEventError: it is not of the form above.
     """
     if content_type == BATCH:
-        return _events_of(body)
+        return _events_of(body, pass_over)
     if content_type is not None and not content_type.startswith(JSON):
         raise UndecodableEventError(f"the content type {content_type!r} is not one of an event")
     return [_event(_attributes_of(headers or {}), body)]
@@ -77,7 +86,7 @@ def _attributes_of(headers: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _events_of(frame: bytes) -> list[Event]:
+def _events_of(frame: bytes, pass_over: Callable[[UndecodableEventError], None] | None) -> list[Event]:
     events = []
     at = 0
     while at < len(frame):
@@ -88,10 +97,15 @@ def _events_of(frame: bytes) -> list[Event]:
         end = body_at + body_length
         if end > len(frame):
             raise UndecodableEventError(f"the batch breaks off in the event at byte {at}")
-        attributes = _json_object(frame[at + _LENGTHS.size : body_at])
-        events.append(_event(attributes, frame[body_at:end]))
+        try:
+            attributes = _json_object(frame[at + _LENGTHS.size : body_at])
+            events.append(_event(attributes, frame[body_at:end]))
+        except UndecodableEventError as refusal:
+            if pass_over is None:
+                raise
+            pass_over(refusal)
         at = end
-    if not events:
+    if not frame:
         raise UndecodableEventError("the batch is empty")
     return events
 

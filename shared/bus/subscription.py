@@ -97,13 +97,15 @@ class Subscription:
     async def _on_message(self, acks: "_Acks", message: DeliveredMessage) -> None:
         try:
             properties = message.header.properties
-            events = decode(properties.content_type, properties.headers, message.body)
+            content_type, headers = properties.content_type, properties.headers
+            self._relay(decode(content_type, headers, message.body, pass_over=self._pass_over))
         except UndecodableEventError as refusal:
-            UNDECODABLE.labels(GATEWAY).inc()
-            log.warning("bus.undecodable", queue=self._queue.name, reason=str(refusal))
-        else:
-            self._relay(events)
+            self._pass_over(refusal)
         acks.due(message)
+
+    def _pass_over(self, refusal: UndecodableEventError) -> None:
+        UNDECODABLE.labels(GATEWAY).inc()
+        log.warning("bus.undecodable", queue=self._queue.name, reason=str(refusal))
 
     def _relay(self, events: Sequence[Event]) -> None:
         _consumed.inc(len(events))

@@ -63,10 +63,7 @@ class Conversation:
 
     def take(self, *messages: Message) -> None:
         """Shows those that are new, each when its turn has come."""
-        for message in self._timeline.add(messages):
-            self._settle(message)
-            self._show(message)
-        self.progressed()
+        self._tell(self._timeline.add(messages))
 
     def posted(self, message: Message) -> None:
         """Takes a message that one posted oneself."""
@@ -80,7 +77,7 @@ class Conversation:
     def joined(self, joined: Joined) -> None:
         """Takes what was missed; the reply being written may have gone on, or be over."""
         self._people.online(joined.online)
-        self.take(*joined.missed)
+        self._tell(self._timeline.resume(joined.missed, joined.last_seq))
         if not joined.has_more:
             self._reply.resume(joined.reply)
         self.refresh()
@@ -116,6 +113,12 @@ class Conversation:
             doing.append(f"{ASSISTANT} {self._reply.doing}")
         self._screen.status("   ".join(doing))
         self._screen.live(f"{ASSISTANT}  {self._reply.content}" if self._reply.content else "")
+
+    def _tell(self, messages: list[Message]) -> None:
+        for message in messages:
+            self._settle(message)
+            self._show(message)
+        self.progressed()
 
     def _show(self, message: Message) -> None:
         text = "(deleted)" if message.deleted_at else message.content

@@ -1,6 +1,6 @@
 """A chat's messages, put in order as they arrive in any order and repeat."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from roomcast.chat.models import Message
 
@@ -20,6 +20,15 @@ class Timeline:
     def gap(self) -> bool:
         """Whether messages wait for one that has not arrived."""
         return bool(self._early)
+
+    def resume(self, messages: Sequence[Message], last_seq: int) -> list[Message]:
+        """Takes what the API tells of the messages above those that are here; `last_seq` is the chat's.
+
+        What is before the first of them is not kept any more, or here already.
+        """
+        self.last_seq = max(self.last_seq, messages[0].seq - 1 if messages else last_seq)
+        self._early = {seq: message for seq, message in self._early.items() if seq > self.last_seq}
+        return self.add(messages)
 
     def add(self, messages: Iterable[Message]) -> list[Message]:
         """Takes messages; returns those whose turn it is now."""

@@ -50,6 +50,16 @@ def test_each_message_is_given_out_once_and_in_order(arrivals: list[list[int]], 
     assert timeline.gap == any(seq > timeline.last_seq for seq in arrived)
 
 
+def test_what_is_not_kept_any_more_is_not_waited_for() -> None:
+    """The API's answer begins with the oldest message that is left, or holds none."""
+    timeline = Timeline(3)
+    assert [it.seq for it in timeline.resume([message(8), message(9)], 9)] == [8, 9]
+    assert [it.seq for it in timeline.add([message(10)])] == [10]
+    assert timeline.resume([message(9)], 10) == []
+    assert timeline.resume([], 20) == []
+    assert [it.seq for it in timeline.add([message(21)])] == [21]
+
+
 @given(
     texts=st.lists(st.text(max_size=5), min_size=1, max_size=15),
     joined_at=st.integers(0, 15),

@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint format lock clean
+.PHONY: help run test torture lint format lock clean
 
 VENV := .venv
 PYTHON_FITS := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
@@ -18,6 +18,10 @@ run: $(VENV)/.runtime  ## install what is missing and start everything in one pr
 
 test: $(VENV)/.dev test-servers $(CLIENTS)/node_modules/.installed lint  ## install what is missing, check and test everything
 	$(VENV)/bin/pytest --cov --cov-report=term --cov-fail-under=90
+
+SECONDS := 600
+torture: $(VENV)/.dev test-servers  ## kill and cut everything under load for SECONDS=600, in the order of SEED=…
+	@cd tests && exec ../$(VENV)/bin/python -m torture --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 lint: $(VENV)/.dev  ## check style and types
 	$(VENV)/bin/ruff check

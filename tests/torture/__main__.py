@@ -4,7 +4,6 @@ make torture SECONDS=600 SEED=1
 """
 
 import argparse
-import asyncio
 import random
 import sys
 import time
@@ -18,11 +17,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from rest import Api
 
 from torture.cluster import Cluster, ground
-from torture.faults import FAULTS, LONG_AWAY, Fault
 from torture.run import Figures, People, Run, running
+from torture.schedule import inflicted
 
-LONG_AWAY_FROM_SECONDS: Final = 300
-"""Runs of this length have RabbitMQ away for a minute, too."""
 SHOWN: Final = 50
 
 
@@ -32,30 +29,15 @@ def say(what: str) -> None:
     sys.stdout.flush()
 
 
-def chosen(seconds: float, rng: random.Random) -> list[Fault]:
-    """Enough faults for so long: every kind once, in any order, before one comes again."""
-    faults: list[Fault] = []
-    while sum(sum(fault.lasts) + sum(fault.rests) for fault in faults) / 2 < 1.5 * seconds:
-        faults += rng.sample(FAULTS, len(FAULTS))
-    if seconds >= LONG_AWAY_FROM_SECONDS:
-        faults.insert(len(FAULTS) // 2, LONG_AWAY)
-    return faults
-
-
 async def inflict(run: Run, seconds: float, rng: random.Random) -> None:
-    """One fault after the other, until the time is up."""
-    end = run.began + seconds
-    for number, fault in enumerate(chosen(seconds, rng), 1):
-        if time.monotonic() > end:
-            return
-        lasts, rests = rng.uniform(*fault.lasts), rng.uniform(*fault.rests)
-        async with run.fault(fault.kind, fault.inflict):
-            await asyncio.sleep(lasts)
-        await asyncio.sleep(rests)
+    """One fault after the other, with a line for each."""
+    number = 0
+    async for fault, lasted in inflicted(run, seconds, rng):
+        number += 1
         elapsed = time.monotonic() - run.began
         memory = " ".join(f"{unit.name} {unit.memory >> 20}" for unit in run.cluster.units)
         say(
-            f"{elapsed:6.0f} s  {number:3} {fault.kind:28} {lasts:4.1f} s   posts {len(run.history.posts):7}"
+            f"{elapsed:6.0f} s  {number:3} {fault.kind:28} {lasted:4.1f} s   posts {len(run.history.posts):7}"
             f"   behind {run.backlog():5}   wrong {len(run.history.violations)}   MiB: {memory}"
         )
 

@@ -128,6 +128,19 @@ class Cluster(Services):
                     return unit
             await asyncio.sleep(_LOOK_SECONDS)
 
+    async def busy(self, kind: Kind) -> list[Unit]:
+        """The units of that kind; of the gateways those that have sockets, where one has."""
+        units = self.those(kind)
+        if kind != "gateway":
+            return units
+        used = [
+            unit
+            for unit in units
+            if await unit.service.status("/healthz") == 200
+            and await unit.service.metric("roomcast_gateway_sockets") > 0
+        ]
+        return used or units
+
     async def ready(self, *, seconds: float = START_SECONDS) -> None:
         """Waits until every service says that it is ready."""
         async with asyncio.timeout(seconds):

@@ -35,7 +35,7 @@ class Fault:
     kind: str
     inflict: Inflict
     lasts: tuple[float, float]
-    rests: tuple[float, float] = (2.0, 4.0)
+    rests: tuple[float, float] = (1.0, 2.0)
 
 
 def kill_service(kind: Kind) -> Inflict:
@@ -43,7 +43,7 @@ def kill_service(kind: Kind) -> Inflict:
 
     @asynccontextmanager
     async def inflict(cluster: Cluster, rng: random.Random) -> AsyncIterator[None]:
-        cluster.kill(rng.choice(cluster.those(kind)))
+        cluster.kill(rng.choice(await cluster.busy(kind)))
         yield
 
     return inflict
@@ -133,7 +133,7 @@ def link(kind: Kind, target: Target, how: str) -> Inflict:
 
     @asynccontextmanager
     async def inflict(cluster: Cluster, rng: random.Random) -> AsyncIterator[None]:
-        unit = await cluster.leader() if kind == "api" else rng.choice(cluster.those(kind))
+        unit = await cluster.leader() if kind == "api" else rng.choice(await cluster.busy(kind))
         chosen = unit.links[target]
         match how:
             case "cut":

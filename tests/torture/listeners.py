@@ -21,6 +21,8 @@ _SILENCE_SECONDS: Final = 50.0
 _ACK_SECONDS: Final = 15.0
 _CONNECT_SECONDS: Final = 10.0
 _RETRY_SECONDS: Final = (0.2, 0.6)
+_STAYS_SECONDS: Final = (15.0, 60.0)
+"""After which a client goes elsewhere by itself; otherwise all would end up at one gateway."""
 
 
 class LostError(Exception):
@@ -51,10 +53,11 @@ class Listener:
     async def run(self, http: aiohttp.ClientSession) -> None:
         """Listens until cancelled, at one gateway after the other."""
         for gateway in itertools.cycle(self._gateways):
+            stays = self._rng.uniform(*_STAYS_SECONDS)
             try:
                 async with asyncio.timeout(_CONNECT_SECONDS):
                     socket = await http.ws_connect(gateway + _PATH, max_msg_size=0, compress=0)
-                async with socket:
+                async with socket, asyncio.timeout(stays):
                     await self._connection(socket)
             except* (LostError, aiohttp.ClientError, OSError, TimeoutError):
                 pass

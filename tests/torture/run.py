@@ -15,6 +15,7 @@ from rest import Api, Person
 from torture.cluster import Cluster
 from torture.history import History, Kind, Violation, Witness
 from torture.listeners import Listener
+from torture.outages import Outage, Window, outages
 from torture.posters import Author, Posters
 
 ROOMS: Final = 4
@@ -44,15 +45,6 @@ class People:
 
 
 @dataclass(slots=True)
-class Window:
-    """A fault, and the time in which what happens is put down to it."""
-
-    kind: str
-    began: float
-    healed: float = 0.0
-
-
-@dataclass(slots=True)
 class Figures:
     """What a run came to; seconds where a name says nothing else."""
 
@@ -67,8 +59,7 @@ class Figures:
     slowest_answer: float
     faults: Counter[str]
     violations: Sequence[Violation]
-    longest_post: dict[str, float]
-    longest_delivery: dict[str, float]
+    outages: dict[str, Outage]
 
     def lines(self) -> list[str]:
         """The figures as text."""
@@ -83,8 +74,7 @@ class Figures:
             ", ".join(f"{kind}: {found[kind]}" for kind in Kind),
         ]
         for kind, count in sorted(self.faults.items()):
-            post, delivery = self.longest_post.get(kind, 0.0), self.longest_delivery.get(kind, 0.0)
-            lines.append(f"{count:4} x {kind:32} post {post:6.2f} s, delivery {delivery:6.2f} s at most")
+            lines.append(f"{count:4} x {kind:28} {self.outages[kind]}")
         return lines
 
 
@@ -203,23 +193,9 @@ class Run:
         return stored
 
     def _figures(self, stored: Sequence[dict[str, Any]], seconds: float) -> Figures:
-        posts = [post for post in self.history.posts.values() if post.answered]
-        longest_post: dict[str, float] = defaultdict(float)
-        longest_delivery: dict[str, float] = defaultdict(float)
-        by_chat: dict[str, list[Witness]] = defaultdict(list)
-        for witness in self.witnesses:
-            by_chat[witness.chat_id].append(witness)
-        windows = iter(self.windows)
-        kind, coming = "no fault", next(windows, None)
-        for post in sorted(posts, key=lambda post: post.began):
-            while coming is not None and post.answered_at >= coming.began:
-                kind, coming = coming.kind, next(windows, None)
-            longest_post[kind] = max(longest_post[kind], post.answered_at - post.began)
-            assert post.answered is not None
-            for witness in by_chat[post.chat_id]:
-                if (heard := witness.heard.get(post.answered[1])) is not None:
-                    late = heard.at - post.answered_at
-                    longest_delivery[kind] = max(longest_delivery[kind], late)
+        posts = sorted(
+            (post for post in self.history.posts.values() if post.answered), key=lambda post: post.began
+        )
         return Figures(
             seconds=seconds,
             posts=len(posts),
@@ -232,8 +208,7 @@ class Run:
             slowest_answer=self.posters.slowest,
             faults=Counter(window.kind for window in self.windows),
             violations=list(self.history.violations),
-            longest_post=longest_post,
-            longest_delivery=longest_delivery,
+            outages=outages(self.windows, posts, self.witnesses),
         )
 
 

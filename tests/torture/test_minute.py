@@ -1,0 +1,27 @@
+"""A part of the long run (`make torture`): faults of all kinds in the order of a seed."""
+
+import random
+import sys
+from typing import Final
+
+import pytest
+
+from torture.cluster import Cluster
+from torture.run import People, running
+from torture.schedule import inflicted
+
+SEED: Final = 3
+SECONDS: Final = 50.0
+
+
+async def test_a_minute_of_faults_breaks_no_promise(
+    cluster: Cluster, people: People, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing lost, repeated, out of order, unsignalled or invented; no request without its one end."""
+    async with running(cluster, people, seed=SEED) as run:
+        async for _ in inflicted(run, SECONDS, random.Random(SEED)):
+            pass
+        figures = await run.finish()
+    with capsys.disabled():
+        sys.stdout.write("\n    ".join([f"\n  seed {SEED}", *figures.lines(), ""]))
+    assert figures.violations == []

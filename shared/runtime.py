@@ -13,6 +13,7 @@ import structlog
 import uvloop
 from aiohttp import web
 
+from shared.doors import close_door
 from shared.refusals import StartError
 from shared.stopping import Stopping
 
@@ -138,8 +139,9 @@ async def http_server(
             yield stopping
         finally:
             stopping.begun = True
-            await site.stop()
-            await stopping.linger(runner, linger)
+            if linger:
+                await close_door(site)
+                await stopping.linger(runner, linger)
     finally:
         await runner.cleanup()
 

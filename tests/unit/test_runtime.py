@@ -199,6 +199,34 @@ async def _when(so: Callable[[], bool], http: aiohttp.ClientSession, path: str) 
         return answer.status, answer.headers["Connection"]
 
 
+async def test_whoever_gets_in_is_answered() -> None:
+    """Under a storm of new connections a stop refuses, and resets none that was made."""
+    port, storm, ended = free_port(), asyncio.Event(), list[str]()
+
+    async def connect() -> None:
+        while not storm.is_set():
+            try:
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                ended.append("answered" if b"404" in await reader.read() else "cut off")
+                writer.close()
+            except ConnectionRefusedError:
+                ended.append("refused")
+                await asyncio.sleep(0.001)
+            except OSError as error:
+                ended.append(repr(error))
+
+    async with asyncio.TaskGroup() as clients:
+        for _ in range(20):
+            clients.create_task(connect())
+        for _ in range(15):
+            app = web.Application()
+            async with http_server(app, "127.0.0.1", port, variables="API", linger=0.5):
+                await asyncio.sleep(0.1)
+        storm.set()
+    assert set(ended) == {"answered", "refused"}
+
+
 async def test_idle_connections_hold_up_a_stop_for_a_moment_only() -> None:
     """A client that keeps a connection and says nothing is not waited for beyond the bound."""
     port = free_port()

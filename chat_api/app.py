@@ -18,7 +18,6 @@ from chat_api import migrations
 from chat_api.accounts import Accounts
 from chat_api.authority import Authority
 from chat_api.backlog import Backlog
-from chat_api.backlog import Backlog
 from chat_api.callers import Callers
 from chat_api.chats import Chats
 from chat_api.database import DATABASE_ERRORS, connect, open_engine
@@ -178,13 +177,11 @@ def _work(parts: _Parts) -> Callable[[], Awaitable[None]]:
     retention = Retention(messages=settings.message_retention_days, events=settings.event_retention_days)
     maintenance = Maintenance(parts.connect, retention)
     backlog = Backlog(parts.connect, parts.bus)
-    backlog = Backlog(parts.connect, parts.bus)
 
     async def run() -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(relay.run())
             tasks.create_task(maintenance.run())
-            tasks.create_task(backlog.run())
             tasks.create_task(backlog.run())
             tasks.create_task(
                 parts.bus.consume(WorkQueue.API_REPLIES, replies.handle, concurrency=REPLIES_AT_ONCE)

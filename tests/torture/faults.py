@@ -35,7 +35,7 @@ class Fault:
     kind: str
     inflict: Inflict
     lasts: tuple[float, float]
-    rests: tuple[float, float] = (1.0, 2.0)
+    rests: tuple[float, float] = (0.8, 1.6)
 
 
 def kill_service(kind: Kind) -> Inflict:
@@ -180,20 +180,20 @@ FAULTS: Final = (
     Fault("relay leader killed", kill_leader, (0, 1)),
     Fault("other API killed", kill_follower, (0, 1)),
     Fault("worker killed in a reply", kill_writer, (0, 1)),
-    Fault("RabbitMQ killed", kill_server(rabbitmq), (0, 1), (6, 10)),
-    Fault("RabbitMQ away", kill_server(rabbitmq), (8, 15), (6, 10)),
-    Fault("RabbitMQ frozen", freeze_server(rabbitmq), (3, 12), (3, 6)),
+    Fault("RabbitMQ killed", kill_server(rabbitmq), (0, 1), (4, 7)),
+    Fault("RabbitMQ away", kill_server(rabbitmq), (8, 12), (5, 8)),
+    Fault("RabbitMQ frozen", freeze_server(rabbitmq), (2, 8), (1, 3)),
     Fault("PostgreSQL killed", kill_server(postgres), (0, 4)),
-    Fault("PostgreSQL frozen", freeze_server(postgres), (2, 8)),
+    Fault("PostgreSQL frozen", freeze_server(postgres), (2, 6)),
     Fault("Redis killed", kill_server(redis), (0, 4)),
-    Fault("Redis frozen", freeze_server(redis), (2, 8)),
+    Fault("Redis frozen", freeze_server(redis), (2, 6)),
     *(
         Fault(f"link {kind}-{target} {word}", link(kind, target, how), lasts)
         for kind, target in _LINKS
         for how, word, lasts in (
-            ("cut", "cut", (0.0, 4.0)),
-            ("freeze", "frozen", (2.0, 12.0)),
-            ("slow", "slow", (2.0, 5.0)),
+            ("cut", "cut", (0.0, 3.0)),
+            ("freeze", "frozen", (2.0, 7.0)),
+            ("slow", "slow", (1.0, 4.0)),
         )
     ),
 )

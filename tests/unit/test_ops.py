@@ -11,6 +11,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from shared import ops
+from shared.telemetry import REQUEST_SECONDS
 
 
 async def answers() -> None:
@@ -78,4 +79,5 @@ async def test_metrics_are_prometheus_text() -> None:
     async with asking("/metrics") as response:
         assert response.content_type == "text/plain"
         assert "version=" in response.headers["Content-Type"]
-        assert "roomcast_http_request_seconds" in await response.text()
+        (counted,) = REQUEST_SECONDS.describe()
+        assert counted.name in await response.text()

@@ -1,5 +1,6 @@
 """Load, faults and a checker of histories: whatever dies, nothing that was acknowledged is lost.
 
-`history.py` judges, `proxy.py` and `faults.py` do harm, `posters.py` and `listeners.py` are the clients,
-`cluster.py` is what they all work on; `run.py` puts them together, and `python -m torture` runs it long.
+`witness.py` and `history.py` judge, `proxy.py` and `faults.py` do harm, `posters.py` and `listeners.py` are
+the clients, `cluster.py` is what they all work on; `run.py` puts them together, and `python -m torture` runs
+it long.
 """

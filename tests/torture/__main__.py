@@ -17,7 +17,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from rest import Api
 
 from torture.cluster import Cluster, ground
-from torture.run import Figures, People, Run, running
+from torture.figures import Figures
+from torture.run import People, Run, running
 from torture.schedule import inflicted
 
 SHOWN: Final = 50

@@ -13,7 +13,8 @@ from typing import Any, Final
 import aiohttp
 import orjson
 
-from torture.history import History, Kind, Witness
+from torture.history import History
+from torture.witness import Kind, Witness
 
 _PATH: Final = "/socket.io/?EIO=4&transport=websocket"
 _SILENCE_SECONDS: Final = 50.0

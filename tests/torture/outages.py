@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from torture.history import Post, Witness
+from torture.history import Post
+from torture.witness import Witness
 
 AFTERMATH_SECONDS: Final = 1.0
 """What meets the fault, or the time right after it, is put down to it."""

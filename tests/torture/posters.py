@@ -12,7 +12,8 @@ from typing import Final
 import aiohttp
 import orjson
 
-from torture.history import History, Kind
+from torture.history import History
+from torture.witness import Kind
 
 ANSWER_SECONDS: Final = 5.0
 """Within which each attempt has to be answered, if only with 503."""

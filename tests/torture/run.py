@@ -13,10 +13,12 @@ import aiohttp
 from rest import Api, Person
 
 from torture.cluster import Cluster
-from torture.history import History, Kind, Violation, Witness
+from torture.figures import Figures
+from torture.history import History
 from torture.listeners import Listener
-from torture.outages import Outage, Window, outages
+from torture.outages import Window, outages
 from torture.posters import Author, Posters
+from torture.witness import Kind, Witness
 
 ROOMS: Final = 4
 """Chats without an assistant, each with two members who post and listen."""
@@ -42,40 +44,6 @@ class People:
         """New users."""
         pairs = [(await api.register("ann"), await api.register("bob")) for _ in range(ROOMS)]
         return cls(pairs, [await api.register("cat") for _ in range(ASSISTED)])
-
-
-@dataclass(slots=True)
-class Figures:
-    """What a run came to; seconds where a name says nothing else."""
-
-    seconds: float
-    posts: int
-    replies: int
-    deliveries: int
-    connections: int
-    resyncs: int
-    repeats: int
-    answers: Counter[str]
-    slowest_answer: float
-    faults: Counter[str]
-    violations: Sequence[Violation]
-    outages: dict[str, Outage]
-
-    def lines(self) -> list[str]:
-        """The figures as text."""
-        found = Counter(violation.kind for violation in self.violations)
-        lines = [
-            f"{self.posts} posts in {self.seconds:.0f} s ({self.posts / self.seconds:.0f}/s)",
-            f"{self.replies} replies",
-            f"{self.deliveries} deliveries, {self.repeats} of them repeats dropped by id",
-            f"{self.connections} connections, {self.resyncs} resyncs",
-            f"answers: {', '.join(f'{count} {what}' for what, count in self.answers.most_common())}",
-            f"slowest answer: {self.slowest_answer:.2f} s",
-            ", ".join(f"{kind}: {found[kind]}" for kind in Kind),
-        ]
-        for kind, count in sorted(self.faults.items()):
-            lines.append(f"{count:4} x {kind:28} {self.outages[kind]}")
-        return lines
 
 
 @dataclass(slots=True)
@@ -112,7 +80,9 @@ class Run:
         async with asyncio.timeout(seconds):
             while True:
                 done = sorted(
-                    post.answered_at for post in self.history.posts.values() if post.answered_at > moment
+                    post.answered_at
+                    for post in self.history.posts.values()
+                    if post.began > moment and post.answered is not None
                 )
                 if len(done) >= count:
                     return done[count - 1] - moment

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from torture.history import History, Kind, Message, Witness
+from torture.history import History
+from torture.witness import Kind, Message, Witness
 
 CHAT = "chat"
 

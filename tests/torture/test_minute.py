@@ -11,7 +11,7 @@ from torture.run import People, running
 from torture.schedule import inflicted
 
 SEED: Final = 3
-SECONDS: Final = 50.0
+SECONDS: Final = 45.0
 
 
 async def test_a_minute_of_faults_breaks_no_promise(

@@ -21,6 +21,7 @@ from chat_api.backlog import Backlog
 from chat_api.callers import Callers
 from chat_api.chats import Chats
 from chat_api.database import DATABASE_ERRORS, connect, open_engine
+from chat_api.ended_sessions import EndedSessionsKeeper
 from chat_api.failures import problems_middleware
 from chat_api.history import History
 from chat_api.http import Endpoints, add_endpoints
@@ -77,6 +78,7 @@ class _Parts:
     authority: Authority
     passwords: Passwords
     poster: Poster
+    ended: EndedSessionsKeeper
 
     def connect(self) -> Awaitable[asyncpg.Connection]:
         """A database connection of one's own."""
@@ -113,7 +115,12 @@ async def serve(
         configured = JwksKeys(settings.jwks_url, http) if _names_other_keys(settings) else None
         authority = Authority(keys, configured)
         poster = Poster(lambda: connect(database_url))
-        parts = _Parts(settings, database_url, bus, redis, engine, keys, authority, passwords, poster)
+        ended = EndedSessionsKeeper(
+            EndedSessions(redis), lambda: connect(database_url), access_seconds=settings.access_token_ttl
+        )
+        parts = _Parts(settings, database_url, bus, redis, engine, keys, authority, passwords, poster, ended)
+        if schema.done():
+            await ended.once()  # before a gateway that waits for this API reads the set
         background = [poster.run(), _once_current(schema, _work(parts))]
         if configured is not None:
             background.append(configured.run())
@@ -181,6 +188,7 @@ def _work(parts: _Parts) -> Callable[[], Awaitable[None]]:
     async def run() -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(relay.run())
+            tasks.create_task(parts.ended.run())
             tasks.create_task(maintenance.run())
             tasks.create_task(backlog.run())
             tasks.create_task(
@@ -227,6 +235,7 @@ def _groups(parts: _Parts) -> list[Endpoints]:
         audience=settings.jwt_audience,
         access_seconds=settings.access_token_ttl,
         refresh_seconds=settings.refresh_token_ttl,
+        not_noted=parts.ended.missed,
     )
     accounts = Accounts(
         engine,

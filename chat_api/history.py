@@ -13,19 +13,28 @@ from shared.presence import Presence
 
 MISSED: Final = 200
 """Messages that one `sync` answers at most."""
+MISSED_BYTES: Final = 1024 * 1024
+"""Content after which `missed` ends early: an acknowledgement has to fit into a frame that clients take."""
+PAGE_BYTES: Final = 4 * 1024 * 1024
+"""Content after which a page of messages ends early."""
 LAST: Final = 2**63 - 1
 """Above every seq; the largest bigint."""
 
+# At most :limit messages, and only the first of them that make :bytes of content, but always one.
 _PAGE: Final = (
-    "SELECT c.last_seq, x.body,"
+    "SELECT c.last_seq, x.body, x.found,"
     "  (SELECT r.id FROM replies r WHERE r.chat_id = c.id AND r.status = 'requested')::text AS reply_id "
     "FROM members m JOIN chats c ON c.id = m.chat_id LEFT JOIN LATERAL ("
-    "  SELECT y.seq, message_json(y)::text AS body FROM messages y"
-    "  WHERE y.chat_id = c.id AND {} LIMIT :limit"
+    "  SELECT z.seq, z.found, message_json(z.row)::text AS body FROM ("
+    "    SELECT y.row, y.seq, count(*) OVER () AS found,"
+    "      sum(y.size) OVER (ORDER BY y.seq {order} ROWS UNBOUNDED PRECEDING) - y.size AS before"
+    "    FROM (SELECT n AS row, n.seq, octet_length(n.content) AS size FROM messages n"
+    "      WHERE n.chat_id = c.id AND n.seq {than} :seq ORDER BY n.seq {order} LIMIT :limit) AS y"
+    "  ) AS z WHERE z.before < :bytes"
     ") AS x ON true WHERE m.chat_id = CAST(:chat AS uuid) AND m.user_id = :user ORDER BY x.seq"
 )
-_AFTER: Final = text(_PAGE.format("y.seq > :seq ORDER BY y.seq"))
-_BEFORE: Final = text(_PAGE.format("y.seq < :seq ORDER BY y.seq DESC"))
+_AFTER: Final = text(_PAGE.format(than=">", order="ASC"))
+_BEFORE: Final = text(_PAGE.format(than="<", order="DESC"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +42,8 @@ class _Page:
     last_seq: int
     reply_id: str | None
     bodies: list[str]
+    found: int
+    """How many there are up to the limit; more than `bodies` when these made too many bytes."""
 
 
 class History:
@@ -46,39 +57,49 @@ class History:
     async def after(self, user_id: str, chat_id: str, seq: int, limit: int) -> bytes:
         """`{items, hasMore}`: the messages right above `seq`, oldest first."""
         page = await self._read(user_id, chat_id, after=min(seq, LAST), limit=limit + 1)
-        return _items(page.bodies[:limit], has_more=len(page.bodies) > limit)
+        return _items(page.bodies[:limit], page.found)
 
     async def before(self, user_id: str, chat_id: str, seq: int, limit: int) -> bytes:
         """`{items, hasMore}`: the messages right below `seq`, oldest first."""
         page = await self._read(user_id, chat_id, before=min(seq, LAST), limit=limit + 1)
-        return _items(page.bodies[-limit:], has_more=len(page.bodies) > limit)
+        return _items(page.bodies[-limit:], page.found)
 
     async def sync(self, user_id: str, chat_id: str, after_seq: int | None) -> bytes:
         """What the acknowledgement of `join-chat` holds; `missed` is empty without `after_seq`."""
         limit, seq = (MISSED + 1, min(after_seq, LAST)) if after_seq is not None else (0, LAST)
-        page = await self._read(user_id, chat_id, after=seq, limit=limit)
+        page = await self._read(user_id, chat_id, after=seq, limit=limit, size=MISSED_BYTES)
+        missed = page.bodies[:MISSED]
         reply = await self._progress.of(chat_id, page.reply_id)
         online = await self._presence.online(chat_id)
         return b'{"ok":true,"chatId":"%b","lastSeq":%d,"missed":[%b],"hasMore":%b,"reply":%b,"online":%b}' % (
             chat_id.encode(),
             page.last_seq,
-            ",".join(page.bodies[:MISSED]).encode(),
-            b"true" if len(page.bodies) > MISSED else b"false",
+            ",".join(missed).encode(),
+            b"true" if page.found > len(missed) else b"false",
             orjson.dumps(reply),
             orjson.dumps(online),
         )
 
     async def _read(
-        self, user_id: str, chat_id: str, *, after: int | None = None, before: int = LAST, limit: int
+        self,
+        user_id: str,
+        chat_id: str,
+        *,
+        after: int | None = None,
+        before: int = LAST,
+        limit: int,
+        size: int = PAGE_BYTES,
     ) -> _Page:
         query, seq = (_BEFORE, before) if after is None else (_AFTER, after)
         async with self._engine.connect() as connection:
-            found = {"chat": chat_id, "user": user_id, "seq": seq, "limit": limit}
+            found = {"chat": chat_id, "user": user_id, "seq": seq, "limit": limit, "bytes": size}
             rows = (await connection.execute(query, found)).all()
         if not rows:
             raise NotFound("There is no such chat, or you are not a member of it.")
-        return _Page(rows[0].last_seq, rows[0].reply_id, [row.body for row in rows if row.body is not None])
+        bodies = [row.body for row in rows if row.body is not None]
+        return _Page(rows[0].last_seq, rows[0].reply_id, bodies, rows[0].found or 0)
 
 
-def _items(bodies: list[str], *, has_more: bool) -> bytes:
-    return b'{"items":[%b],"hasMore":%b}' % (",".join(bodies).encode(), b"true" if has_more else b"false")
+def _items(bodies: list[str], found: int) -> bytes:
+    has_more = b"true" if found > len(bodies) else b"false"
+    return b'{"items":[%b],"hasMore":%b}' % (",".join(bodies).encode(), has_more)

@@ -18,8 +18,9 @@ _MEMBER: Final = text(
 )
 _USER: Final = text("SELECT 1 FROM users WHERE id = :user")
 _ADD: Final = text(
-    "INSERT INTO members (chat_id, user_id, role, joined_at) "
-    "VALUES (CAST(:chat AS uuid), :user, 'member', now())"
+    "INSERT INTO members (chat_id, user_id, role, joined_at, own_above_read) "
+    "SELECT CAST(:chat AS uuid), :user, 'member', now(), count(*) FROM messages x "
+    "WHERE x.chat_id = CAST(:chat AS uuid) AND x.user_id = :user"  # who was a member before
 )
 _REMOVE: Final = text("DELETE FROM members WHERE chat_id = CAST(:chat AS uuid) AND user_id = :user")
 _READ: Final = text(

@@ -38,6 +38,11 @@ _EDIT: Final = text(
     "UPDATE messages x SET content = :content, edited_at = :now "
     "WHERE chat_id = CAST(:chat AS uuid) AND id = CAST(:message AS uuid) RETURNING message_json(x)::text"
 )
+_UNASK: Final = text(
+    "UPDATE replies SET status = 'cancelled', ended_at = now() "
+    "WHERE chat_id = CAST(:chat AS uuid) AND reply_to = CAST(:message AS uuid) AND status = 'queued'"
+)
+"""Takes back the question that a message was, if its answer has not begun."""
 _DELETE: Final = text(
     "UPDATE messages x SET content = '', deleted_at = :now "
     "WHERE chat_id = CAST(:chat AS uuid) AND id = CAST(:message AS uuid) RETURNING message_json(x)::text"
@@ -109,6 +114,7 @@ class Messages:
             if message.deleted_at is not None:
                 return
             body = await _change(connection, _DELETE, chat_id, message_id)
+            await connection.execute(_UNASK, {"chat": chat_id, "message": message_id})
             await record(
                 connection,
                 announcements.message_changed(events.MESSAGE_DELETED, "msg-deleted", chat_id, body),

@@ -95,12 +95,12 @@ class Relay:
 
     async def run(self) -> None:
         """Leads whenever nobody else does, until cancelled; what fails is tried again."""
-        pauses = backoff()
+        pauses = backoff(most=LOOK_SECONDS)
         while True:
             try:
                 async with self._connected() as connection:
                     await self._until_leader(connection)
-                    pauses = backoff()
+                    pauses = backoff(most=LOOK_SECONDS)
                     await self._lead(connection)
             except DATABASE_ERRORS as error:
                 log.warning("outbox.database_away", error=repr(error))

@@ -19,7 +19,7 @@ from chat_api.database import DATABASE_ERRORS
 log = structlog.get_logger()
 
 MAX_GROUP: Final = 200
-ANSWER_SECONDS: Final = 4.5
+ANSWER_SECONDS: Final = 4.0
 """A post that has no verdict by then is answered 503; its key tells later whether it was stored."""
 
 GROUP_SIZE = Histogram(

@@ -112,7 +112,7 @@ class Replies:
                     metadata=finished.metadata,
                 )
                 await _end(connection, reply, "finished", "completed", {})
-        await self._after(reply, "finished")
+        await self._after(reply, "finished", chat_id=finished.chat_id, reply_id=finished.reply_id)
 
     async def _fail(self, job: Job, chat_id: str, reply_id: str, code: str) -> None:
         async with self._engine.begin() as connection:
@@ -128,14 +128,13 @@ class Replies:
                     metadata={"replyId": reply.id, "code": code},
                 )
                 await _end(connection, reply, "failed", "failed", {"code": code})
-        await self._after(reply, "failed")
+        await self._after(reply, "failed", chat_id=chat_id, reply_id=reply_id)
 
-    async def _after(self, reply: Row[Any] | None, outcome: str) -> None:
-        if reply is None:
-            return
-        ENDED.labels(outcome).inc()
-        log.info("reply.ended", outcome=outcome, reply_id=reply.id, chat_id=reply.chat_id)
-        await self._drafts.drop(reply.chat_id, reply.id)
+    async def _after(self, reply: Row[Any] | None, outcome: str, *, chat_id: str, reply_id: str) -> None:
+        if reply is not None:
+            ENDED.labels(outcome).inc()
+            log.info("reply.ended", outcome=outcome, reply_id=reply_id, chat_id=chat_id)
+        await self._drafts.drop(chat_id, reply_id)
 
 
 async def _begin(connection: AsyncConnection, job: Job, chat_id: str, reply_id: str) -> Row[Any] | None:

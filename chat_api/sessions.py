@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import secrets
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -59,6 +60,7 @@ class Sessions:
         audience: str,
         access_seconds: int,
         refresh_seconds: int,
+        not_noted: Callable[[], None] = lambda: None,
     ) -> None:
         self._engine = engine
         self._keys = keys
@@ -66,6 +68,7 @@ class Sessions:
         self._issuer = issuer
         self._audience = audience
         self._access_seconds = access_seconds
+        self._not_noted = not_noted
         self._refresh_life = timedelta(seconds=refresh_seconds)
 
     async def open(self, connection: AsyncConnection, user: User) -> Session:
@@ -199,6 +202,7 @@ class Sessions:
             async with asyncio.timeout(_REDIS_SECONDS):
                 await self._ended.add(session_id, expires_at)
         except (RedisError, OSError) as error:
+            self._not_noted()
             log.warning("session.end_not_noted", session_id=session_id, error=repr(error))
 
 

@@ -5,12 +5,13 @@ session's tokens is good any more.
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final, cast
 
 from redis.asyncio import Redis
 
 _KEY: Final = "roomcast:sessions:ended"
+_WHOLE: Final = "roomcast:sessions:whole"
 
 
 class EndedSessions:
@@ -29,6 +30,26 @@ class EndedSessions:
             pipeline.zadd(_KEY, {session_id: expires_at}, gt=True)
             pipeline.zremrangebyscore(_KEY, "-inf", f"({int(time.time())}")
             await pipeline.execute()
+
+    async def fill(self, ended: Mapping[str, int]) -> None:
+        """Adds many, and notes that the set is whole: Redis forgets the note with the set.
+
+        Raises:
+            RedisError: Redis does not answer.
+        """
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            if ended:
+                pipeline.zadd(_KEY, dict(ended), gt=True)
+            pipeline.set(_WHOLE, "1")
+            await pipeline.execute()
+
+    async def is_whole(self) -> bool:
+        """Whether it was filled since Redis has had it.
+
+        Raises:
+            RedisError: Redis does not answer.
+        """
+        return bool(await self._redis.exists(_WHOLE))
 
     async def load(self) -> dict[str, int]:
         """All of them: session id to the Unix second after which it no longer matters.

@@ -14,7 +14,7 @@ from ws_gateway.sockets import Socket, Sockets
 
 log = structlog.get_logger()
 
-RELOAD_SECONDS: Final = 60.0
+RELOAD_SECONDS: Final = 5.0
 ANSWER_SECONDS: Final = 5.0
 REMEMBERED_SECONDS: Final = 86_400
 """How long an ended session is remembered where the store does not say how long its tokens last."""

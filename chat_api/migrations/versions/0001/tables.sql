@@ -16,6 +16,8 @@ CREATE TABLE sessions (
 -- ;;
 CREATE INDEX sessions_by_expiry ON sessions (expires_at)
 -- ;;
+CREATE INDEX sessions_ended ON sessions (ended_at) WHERE ended_at IS NOT NULL
+-- ;;
 CREATE TABLE refresh_tokens (
     hash bytea PRIMARY KEY,
     session_id text NOT NULL REFERENCES sessions ON DELETE CASCADE,

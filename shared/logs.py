@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 import structlog
+from aiohttp.http_exceptions import HttpProcessingError
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 
@@ -37,12 +38,22 @@ def configure(service: str, *, as_json: bool, level: str) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=max(threshold, logging.WARNING), force=True)
+    logging.getLogger("aiohttp.server").addFilter(_not_what_was_sent)
     logging.captureWarnings(capture=True)
 
 
 def speak_for(service: str) -> None:
     """Names the service for what the current task, and tasks started by it, log from now on."""
     structlog.contextvars.bind_contextvars(service=service)
+
+
+def _not_what_was_sent(record: logging.LogRecord) -> bool:
+    """Tells of malformed requests in a line of our own: aiohttp's holds their headers, tokens too."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, HttpProcessingError):
+        structlog.get_logger().info("http.malformed", error=type(error).__name__)
+        return False
+    return True
 
 
 def _service_named(service: str) -> Processor:

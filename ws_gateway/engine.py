@@ -29,6 +29,8 @@ from engineio.async_drivers.aiohttp import translate_request
 from engineio.payload import Payload
 from socketio import packet as sio
 
+from ws_gateway.metrics import SLOW_CONSUMERS
+
 log = structlog.get_logger()
 
 HOLDS_FOR: Final = {"python-socketio": "5.18", "python-engineio": "4.15"}
@@ -37,6 +39,8 @@ PING_TIMEOUT_SECONDS: Final = 20
 WITHOUT_SOCKET_SECONDS: Final = 10.0
 CLOSE_SECONDS: Final = 5.0
 MAX_ATTACHMENTS: Final = 10
+MAX_WAITING_BYTES: Final = 4 * 1024 * 1024
+"""How much may wait for a client that does not read before it is closed."""
 PACKETS_PER_POLL: Final = 16
 
 _EVENTS: Final = frozenset({sio.EVENT, sio.BINARY_EVENT})
@@ -55,7 +59,8 @@ class Connection(Protocol):
     sid: str
     closed: bool
     closing: bool
-    queue: asyncio.Queue[Frame | None]
+    queue: "_Packets"
+    server: "_Connections"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +118,19 @@ def event_frame(name: str, body: bytes) -> Frame:
 
 
 def send(connection: Connection, frame: Frame) -> None:
-    """Queues a frame; never waits. What is queued to one connection arrives in that order, or not at all."""
-    if not connection.closed:
-        connection.queue.put_nowait(frame)
+    """Queues a frame; never waits. What is queued to one connection arrives in that order, or not at all.
+
+    A connection whose client does not take what waits for it, `MAX_WAITING_BYTES`, is closed; nothing is
+    queued after the hole.
+    """
+    queue = connection.queue
+    if connection.closed or queue.given_up:
+        return
+    if queue.waiting_bytes > MAX_WAITING_BYTES:
+        queue.given_up = True
+        connection.server.slow(connection)
+        return
+    queue.put_nowait(frame)
 
 
 def _end_reader(connection: Any) -> None:
@@ -156,6 +171,7 @@ class Engine(socketio.AsyncServer):  # type: ignore[misc]  # python-socketio has
             "websocket": _WebSocket,
             "translate_request": _translate,
         }
+        self.eio.slow = self._slow
         self._tasks = tasks
         self._origins: dict[str, str | None] = {}
         self._without_socket: dict[str, asyncio.TimerHandle] = {}
@@ -163,6 +179,14 @@ class Engine(socketio.AsyncServer):  # type: ignore[misc]  # python-socketio has
 
     def _gone(self, sid: str, reason: str) -> None:
         self.application.gone(sid, reason)
+
+    def _slow(self, connection: Connection) -> None:
+        log.warning("engine.slow_consumer", connection=connection.sid)
+        SLOW_CONSUMERS.inc()
+        websocket: _WebSocket | None = getattr(connection, "websocket", None)
+        if websocket is not None:
+            websocket.abort()  # it does not read, so it would not read a farewell either
+        self.close(connection)
 
     def drop(self, sid: str) -> None:
         """Disconnects a socket by a DISCONNECT packet: clients do not come back by themselves."""
@@ -330,10 +354,26 @@ class Engine(socketio.AsyncServer):  # type: ignore[misc]  # python-socketio has
             self._expect_socket(eio_sid)
 
 
+def _size(frame: Frame | None) -> int:
+    data = None if frame is None else frame.data
+    return len(data) if isinstance(data, str | bytes) else 0
+
+
 class _Packets(asyncio.Queue[Frame | None]):
     """A connection's packets. `AsyncSocket.poll` waits for one and takes on while there are more."""
 
     _taken = 0
+    waiting_bytes = 0
+    given_up = False
+
+    def _put(self, item: Frame | None) -> None:
+        self.waiting_bytes += _size(item)
+        super()._put(item)
+
+    def _get(self) -> Frame | None:
+        item: Frame | None = super()._get()
+        self.waiting_bytes -= _size(item)
+        return item
 
     async def get(self) -> Frame | None:
         self._taken = 0
@@ -355,6 +395,7 @@ class _Connections(engineio.AsyncServer):  # type: ignore[misc]  # python-engine
         self.websockets: set[_WebSocket] = set()
         self.no_websockets = asyncio.Event()
         self.no_websockets.set()
+        self.slow: Callable[[Connection], None] = lambda _: None
 
     def create_queue(self, *_: Any, **__: Any) -> _Packets:
         return _Packets()

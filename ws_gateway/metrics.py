@@ -17,6 +17,9 @@ JOINS: Final = Counter(
 REFUSED: Final = Counter("roomcast_gateway_refused_handshakes", "Refused handshakes.", ["code"])
 RESYNCS: Final = Counter("roomcast_gateway_resyncs", "Sockets told that they may have missed something.")
 EVICTIONS: Final = Counter("roomcast_gateway_evictions", "Sockets put out of a chat.")
+SLOW_CONSUMERS: Final = Counter(
+    "roomcast_gateway_slow_consumers", "Connections closed because their clients did not take what came."
+)
 API_ANSWERS: Final = Counter("roomcast_gateway_api_answers", "Answers of the API by outcome.", ["outcome"])
 ANNOUNCEMENTS_DROPPED: Final = Counter(
     "roomcast_gateway_announcements_dropped", "Typing and presence events that could not be published."

@@ -11,7 +11,9 @@ import pytest
 from clients import NodeClient, NodeDriver
 from gateways import RunningGateway, message_created, running_gateway
 
+from shared.events import Event, user_room
 from ws_gateway import engine
+from ws_gateway.metrics import SLOW_CONSUMERS
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +149,33 @@ async def test_a_message_that_is_too_big_ends_the_connection(connected: Raw) -> 
     assert str(await connected.receive()).startswith('431[{"ok":true')
     await connected.send(f'421["heartbeat","{padding}x"]')
     assert await connected.receive() is None
+
+
+async def test_a_client_that_does_not_read_is_closed_and_nobody_else_notices(
+    gateway: RunningGateway, raw: Raw
+) -> None:
+    """What waits for it is bounded; it gets what came before, without a hole, and then the end."""
+    await raw.send("40" + orjson.dumps({"token": gateway.api.token("sloth")}).decode())
+    before = SLOW_CONSUMERS._value.get()
+    reader = await gateway.connect("hare")
+    await reader.wait("connected")
+    text = "x" * 100_000
+    for number in range(1, 201):
+        event = Event(
+            type="chat.updated",
+            name="chat-updated",
+            body=orjson.dumps({"number": number, "text": text}),
+            rooms=(user_room("sloth"), user_room("hare")),
+        )
+        await gateway.publish(event)
+        got = await reader.wait("chat-updated", number)
+        assert got["number"] == number
+    assert SLOW_CONSUMERS._value.get() == before + 1
+    numbers = []
+    while (packet := await raw.receive()) is not None:
+        numbers += [orjson.loads(packet[2:])[1]["number"]] if packet.startswith('42["chat') else []
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert 10 < len(numbers) < 200
 
 
 async def test_without_a_socket_a_connection_ends(

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ws_gateway.engine import event_frame
+from ws_gateway.engine import _Packets, event_frame
 from ws_gateway.fanout import Fanout
 from ws_gateway.limits import TokenBucket
 from ws_gateway.rooms import Held, Rooms, Subscription
@@ -28,7 +28,8 @@ class Connection:
         self.sid = "eio"
         self.closed = False
         self.closing = False
-        self.queue: asyncio.Queue[Any] = asyncio.Queue()
+        self.queue = _Packets()
+        self.server: Any = None  # only asked of connections that are too slow
 
     @property
     def sent(self) -> list[str]:

@@ -34,7 +34,8 @@ class Connection:
     @property
     def sent(self) -> list[str]:
         """What was queued, taken off it."""
-        return [self.queue.get_nowait().encode() for _ in range(self.queue.qsize())]
+        taken = [self.queue.get_nowait() for _ in range(self.queue.qsize())]
+        return [frame.encode() for frame in taken if frame is not None]
 
 
 def socket(sid: str = "s", *, expires_at: int = 0) -> Socket:

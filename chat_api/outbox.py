@@ -61,6 +61,8 @@ LEADER_LOCK: Final = 7_262_171_002
 BATCH: Final = 500
 LOOK_SECONDS: Final = 1.0
 """How often the leader looks without a hint, and the others ask whether they can lead."""
+GIVE_WAY_SECONDS: Final = 1.5 * LOOK_SECONDS
+"""How long the lock is left to the others after the bus failed here: it may be well there."""
 SILENCE_SECONDS: Final = 3.0
 """PostgreSQL ends the leader's session, and with it the lock, after so long without a word of it: a leader
 that the network has cut off would otherwise keep the lock until TCP gives up, which takes hours."""
@@ -106,6 +108,7 @@ class Relay:
                 log.warning("outbox.database_away", error=repr(error))
             except BusUnavailableError as error:
                 log.warning("outbox.bus_away", error=str(error))
+                await asyncio.sleep(GIVE_WAY_SECONDS)
             await asyncio.sleep(next(pauses))
 
     @asynccontextmanager

@@ -12,7 +12,7 @@ from torture.proxy import Link
 
 from chat_api import migrations
 from chat_api.database import connect, open_engine
-from chat_api.outbox import SILENCE_SECONDS, Relay, record
+from chat_api.outbox import LOOK_SECONDS, SILENCE_SECONDS, Relay, record
 from shared.bus import BusUnavailableError
 from shared.events import Event
 from shared.ids import new_id
@@ -29,10 +29,10 @@ class Ear:
         self._more = asyncio.Event()
 
     async def publish(self, events: Sequence[Event]) -> None:
+        await asyncio.sleep(self.seconds)
         if self.away:
             self.refused.set()
             raise BusUnavailableError("away")
-        await asyncio.sleep(self.seconds)
         self.heard += events
         self._more.set()
 
@@ -153,6 +153,23 @@ async def test_another_takes_over_from_a_leader_that_is_cut_off(
                     await second.until(1)
                 link.heal()
     assert [each.subject for each in second.heard] == ["two"]
+
+
+async def test_a_leader_whose_bus_is_away_gives_way(fresh: Database) -> None:
+    """Another, whose link to the bus is well, relays soon."""
+    for _ in range(3):
+        sick, well = Ear(), Ear()
+        async with relaying(fresh.url, sick):
+            await tell(fresh, event("one"))
+            await sick.until(1)
+            await all_marked(fresh)
+            async with relaying(fresh.url, well):
+                await asyncio.sleep(LOOK_SECONDS / 2)  # it has looked once, and waits
+                sick.away, sick.seconds = True, 2.0
+                await tell(fresh, event("two"))
+                async with asyncio.timeout(sick.seconds + 1.5 * LOOK_SECONDS):
+                    await well.until(1)
+                await all_marked(fresh)
 
 
 async def test_a_leader_whose_bus_is_slow_goes_on_leading(fresh: Database) -> None:

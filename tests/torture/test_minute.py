@@ -1,4 +1,4 @@
-"""A part of the long run (`make torture`): faults of all kinds in the order of a seed."""
+"""A part of the long run (`make torture`), with a seed whose first faults are of kinds that matter."""
 
 import random
 import sys
@@ -10,7 +10,7 @@ from torture.cluster import Cluster
 from torture.run import People, running
 from torture.schedule import inflicted
 
-SEED: Final = 3
+SEED: Final = 15444
 SECONDS: Final = 45.0
 
 

@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test torture lint format lock clean
+.PHONY: help run test matrix torture lint format lock clean
 
 VENV := .venv
 PYTHON_FITS := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
@@ -20,6 +20,9 @@ test: $(VENV)/.dev test-servers $(CLIENTS)/node_modules/.installed lint  ## inst
 	$(VENV)/bin/pytest --cov --cov-report=term --cov-fail-under=90
 
 SECONDS := 600
+matrix: $(VENV)/.dev test-servers  ## test each kind of fault under load
+	$(VENV)/bin/pytest -m matrix tests/torture -s
+
 torture: $(VENV)/.dev test-servers  ## kill and cut everything under load for SECONDS=600, in the order of SEED=…
 	@cd tests && exec ../$(VENV)/bin/python -m torture --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 

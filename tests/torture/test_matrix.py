@@ -13,6 +13,8 @@ from torture import faults
 from torture.cluster import Cluster, Target
 from torture.run import People, Run, running
 
+pytestmark = pytest.mark.matrix
+
 SEED: Final = 1
 WARM_SECONDS: Final = 0.5
 CUT_SECONDS: Final = 0.8

@@ -13,6 +13,8 @@ from torture.schedule import inflicted
 SEED: Final = 15444
 SECONDS: Final = 45.0
 
+pytestmark = pytest.mark.matrix
+
 
 async def test_a_minute_of_faults_breaks_no_promise(
     cluster: Cluster, people: People, capsys: pytest.CaptureFixture[str]

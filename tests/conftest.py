@@ -7,41 +7,29 @@ import pytest
 from clients import NodeClient, NodeDriver, PythonClient, SocketClient
 from ground import TRANSPORTS, Connect, NewClient, Register
 from rest import Api, Person
-from servers import PostgresServer, RabbitServer, RedisServer
+from servers import PostgresServer, RabbitServer, RedisServer, running
 from stack import OneProcess, Service, Services, Stack
 
 
 @pytest.fixture(scope="session")
 async def postgres() -> AsyncIterator[PostgresServer]:
     """A PostgreSQL; `await postgres.new_database()` gives the address of an empty database."""
-    server = PostgresServer()
-    try:
-        await server.start()
+    async with running(PostgresServer()) as server:
         yield server
-    finally:
-        await server.remove()
 
 
 @pytest.fixture(scope="session")
 async def rabbitmq() -> AsyncIterator[RabbitServer]:
     """A RabbitMQ at `.url`; `await rabbitmq.ctl(...)` runs rabbitmqctl."""
-    server = RabbitServer()
-    try:
-        await server.start()
+    async with running(RabbitServer()) as server:
         yield server
-    finally:
-        await server.remove()
 
 
 @pytest.fixture(scope="session")
 async def redis_server() -> AsyncIterator[RedisServer]:
     """A Redis at `.url` that keeps nothing."""
-    server = RedisServer()
-    try:
-        await server.start()
+    async with running(RedisServer()) as server:
         yield server
-    finally:
-        await server.remove()
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import asyncpg
 import pytest
-from servers import PostgresServer, RabbitServer, RedisServer
+from servers import PostgresServer, RabbitServer, RedisServer, running
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chat_api import migrations
@@ -62,32 +62,20 @@ class Database:
 
 @pytest.fixture(scope="session")
 async def postgres() -> AsyncIterator[PostgresServer]:
-    server = PostgresServer()
-    try:
-        await server.start()
+    async with running(PostgresServer()) as server:
         yield server
-    finally:
-        await server.remove()
 
 
 @pytest.fixture(scope="session")
 async def rabbitmq() -> AsyncIterator[RabbitServer]:
-    server = RabbitServer()
-    try:
-        await server.start()
+    async with running(RabbitServer()) as server:
         yield server
-    finally:
-        await server.remove()
 
 
 @pytest.fixture(scope="session")
 async def redis_server() -> AsyncIterator[RedisServer]:
-    server = RedisServer()
-    try:
-        await server.start()
+    async with running(RedisServer()) as server:
         yield server
-    finally:
-        await server.remove()
 
 
 @pytest.fixture(scope="session")

@@ -8,5 +8,13 @@ from servers.postgres import PostgresServer
 from servers.process import MissingServerError, ServerFailedError
 from servers.rabbitmq import RabbitServer
 from servers.redis import RedisServer
+from servers.running import running
 
-__all__ = ["MissingServerError", "PostgresServer", "RabbitServer", "RedisServer", "ServerFailedError"]
+__all__ = [
+    "MissingServerError",
+    "PostgresServer",
+    "RabbitServer",
+    "RedisServer",
+    "ServerFailedError",
+    "running",
+]

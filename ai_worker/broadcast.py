@@ -65,6 +65,8 @@ class ReplyBroadcast:
         self._publisher = publisher
         self._drafts = drafts
         self._content = ""
+        self._metadata: dict[str, Any] | None = None
+        self._attempt = 1
         self._lossy = False
 
     @property
@@ -72,8 +74,9 @@ class ReplyBroadcast:
         """The text of the chunks so far."""
         return self._content
 
-    async def started(self) -> None:
-        """A new attempt begins: nothing is written yet."""
+    async def started(self, attempt: int) -> None:
+        """A new attempt begins: nothing is written yet, and what an earlier one wrote counts no more."""
+        self._content, self._metadata, self._attempt = "", None, attempt
         await self._drafts.start(self._request.chat_id, self._request.reply_id)
         await self.status("thinking")
 
@@ -84,7 +87,8 @@ class ReplyBroadcast:
             "replyId": self._request.reply_id,
             "replyTo": self._request.reply_to,
             "status": status,
-            "data": data,
+            "data": {name: value for name, value in data.items() if value},
+            **self._numbered(),
         }
         await self._publish_once(self._for_room(REPLY_STATUS, "ai-status", body))
 
@@ -102,19 +106,29 @@ class ReplyBroadcast:
             "index": chunk.index,
             "content": chunk.content,
             "isFinal": chunk.is_final,
+            **self._numbered(),
         }
         await self._publish_once(self._for_room(REPLY_CHUNK, "ai-chunk", body))
+
+    def know(self, metadata: dict[str, Any]) -> None:
+        """Keeps what the finished reply will say of itself."""
+        self._metadata = metadata
 
     async def finished(self) -> None:
         """Hands the whole reply to the API; returns when the bus has confirmed it."""
         reply = ReplyFinished(
-            reply_id=self._request.reply_id, chat_id=self._request.chat_id, content=self._content
+            reply_id=self._request.reply_id,
+            chat_id=self._request.chat_id,
+            content=self._content,
+            metadata=self._metadata,
         )
         await self._publish_surely(self._for_api(REPLY_FINISHED, reply.json_bytes()))
 
-    async def failed(self, code: str) -> None:
+    async def failed(self, code: str, metadata: dict[str, Any] | None = None) -> None:
         """Tells the API that there will be no reply; returns when the bus has confirmed it."""
-        failure = ReplyFailed(reply_id=self._request.reply_id, chat_id=self._request.chat_id, code=code)
+        failure = ReplyFailed(
+            reply_id=self._request.reply_id, chat_id=self._request.chat_id, code=code, metadata=metadata
+        )
         await self._publish_surely(self._for_api(REPLY_FAILED, failure.json_bytes()))
 
     async def _publish_once(self, event: Event) -> None:
@@ -137,6 +151,10 @@ class ReplyBroadcast:
         except BusUnavailableError:
             return False
         return True
+
+    def _numbered(self) -> dict[str, int]:
+        """`attempt`, which the first attempt leaves out."""
+        return {"attempt": self._attempt} if self._attempt > 1 else {}
 
     def _for_room(self, type_: str, name: str, body: dict[str, Any]) -> Event:
         return self._event(type_, orjson.dumps(body), name=name, rooms=(chat_room(self._request.chat_id),))

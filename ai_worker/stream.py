@@ -6,7 +6,7 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, assert_never
 
-from ai_worker.responder import Part, TextDelta, ToolCalling, ToolCompleted
+from ai_worker.responder import Facts, Part, Restarted, TextDelta, ToolCalling, ToolCompleted
 
 WINDOW: Final = 0.030
 """Seconds for which text waits for more at most."""
@@ -23,7 +23,7 @@ class Chunk:
     """A piece of the reply.
 
     Attributes:
-        index: 0, 1, 2 … without holes.
+        index: 0, 1, 2 … without holes, from 0 again after `Restarted`.
         is_final: nothing follows; such a chunk may be empty, when its text had to go before the end was seen.
     """
 
@@ -32,7 +32,7 @@ class Chunk:
     is_final: bool
 
 
-Piece = Chunk | ToolCalling | ToolCompleted
+Piece = Chunk | ToolCalling | ToolCompleted | Restarted | Facts
 _Arrivals = asyncio.Queue[tuple[float, Part] | None]
 
 
@@ -42,9 +42,9 @@ async def coalesced(
 ) -> AsyncIterator[AsyncGenerator[Piece, None]]:
     """The parts as pieces to publish; leaving the context stops the responder.
 
-    The contents of the chunks, joined, are the text of the parts (see `cleaned`), cut at `MAX_CONTENT`
-    characters; the last piece is a final chunk. Text that came before a tool was called goes before it. The
-    iterator raises what the responder raises, after the pieces that came before.
+    The contents of the chunks (since the last `Restarted`), joined, are the text of the parts (see
+    `cleaned`), cut at `MAX_CONTENT` characters; the last piece is a final chunk. Text that came before a tool
+    was called goes before it. The iterator raises what the responder raises, after what was said before.
     """
     arrivals: _Arrivals = asyncio.Queue()
     pump = asyncio.create_task(_pump(parts, arrivals))
@@ -66,6 +66,8 @@ async def _pump(parts: AsyncGenerator[Part, None], arrivals: _Arrivals) -> None:
                 if isinstance(part, TextDelta):
                     kept = TextDelta(cleaned(part.text)[:room])
                     room -= len(kept.text)
+                elif isinstance(part, Restarted):
+                    room = MAX_CONTENT
                 arrivals.put_nowait((time(), kept))
                 if not room:
                     return
@@ -97,6 +99,12 @@ async def _pieces(
                 if pending.text:
                     yield Chunk(index, pending.take(), is_final=False)
                     index += 1
+                yield part
+            case Restarted():
+                pending.take()
+                index = 0
+                yield part
+            case Facts():
                 yield part
             case _:
                 assert_never(part)

@@ -7,7 +7,7 @@ import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
 from ai_worker.broadcast import Drafts, Publisher, ReplyBroadcast
-from ai_worker.responder import Responder, ResponderError, ToolCalling, ToolCompleted
+from ai_worker.responder import Facts, Responder, ResponderError, Restarted, ToolCalling, ToolCompleted
 from ai_worker.stream import Chunk, coalesced
 from shared.bus import Job, PoisonedEventError
 from shared.events import ReplyRequested, command_of
@@ -61,11 +61,11 @@ class Worker:
     async def _attempt(self, job: Job, request: ReplyRequested, broadcast: ReplyBroadcast) -> None:
         started, outcome = perf_counter(), "abandoned"
         try:
-            await self._write(request, broadcast, started)
+            await self._write(job, request, broadcast, started)
             await broadcast.finished()
             outcome = "finished"
         except ResponderError as error:
-            await broadcast.failed(error.code)
+            await broadcast.failed(error.code, error.metadata)
             outcome = "failed"
         except Exception:
             log.exception(
@@ -82,8 +82,11 @@ class Worker:
             DURATION.observe(seconds)
             log.info("reply.attempted", reply_id=request.reply_id, outcome=outcome, seconds=round(seconds, 3))
 
-    async def _write(self, request: ReplyRequested, broadcast: ReplyBroadcast, started: float) -> None:
-        await broadcast.started()
+    async def _write(
+        self, job: Job, request: ReplyRequested, broadcast: ReplyBroadcast, started: float
+    ) -> None:
+        attempt = job.attempt
+        await broadcast.started(attempt)
         async with coalesced(self._responder.respond(request)) as pieces:
             async for piece in pieces:
                 match piece:
@@ -93,9 +96,14 @@ class Worker:
                         await broadcast.chunk(piece)
                         if piece.index == 0:
                             FIRST_CHUNK.observe(perf_counter() - started)
-                    case ToolCalling(tool):
-                        await broadcast.status("tool_calling", tool=tool)
-                    case ToolCompleted(tool):
-                        await broadcast.status("tool_completed", tool=tool)
+                    case ToolCalling(tool, description):
+                        await broadcast.status("tool_calling", tool=tool, description=description)
+                    case ToolCompleted(tool, description):
+                        await broadcast.status("tool_completed", tool=tool, description=description)
+                    case Restarted():
+                        attempt += 1
+                        await broadcast.started(attempt)
+                    case Facts(metadata):
+                        broadcast.know(metadata)
                     case _:
                         assert_never(piece)

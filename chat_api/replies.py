@@ -90,7 +90,7 @@ class Replies:
             case ReplyFinished():
                 await self._finish(job, command)
             case ReplyFailed():
-                await self._fail(job, command.chat_id, command.reply_id, command.code)
+                await self._fail(job, command.chat_id, command.reply_id, command.code, command.metadata)
             case ReplyRequested():
                 await self._fail(job, command.chat_id, command.reply_id, WORKER_LOST)
             case SessionEnded() | MemberRemoved():
@@ -114,7 +114,9 @@ class Replies:
                 await _end(connection, reply, "finished", "completed", {})
         await self._after(reply, "finished", chat_id=finished.chat_id, reply_id=finished.reply_id)
 
-    async def _fail(self, job: Job, chat_id: str, reply_id: str, code: str) -> None:
+    async def _fail(
+        self, job: Job, chat_id: str, reply_id: str, code: str, metadata: dict[str, Any] | None = None
+    ) -> None:
         async with self._engine.begin() as connection:
             reply = await _begin(connection, job, chat_id, reply_id)
             if reply is not None:
@@ -125,7 +127,7 @@ class Replies:
                     id=new_id(),
                     role="SYSTEM",
                     content="The assistant could not write an answer.",
-                    metadata={"replyId": reply.id, "code": code},
+                    metadata={**(metadata or {}), "replyId": reply.id, "code": code},
                 )
                 await _end(connection, reply, "failed", "failed", {"code": code})
         await self._after(reply, "failed", chat_id=chat_id, reply_id=reply_id)

@@ -207,6 +207,7 @@ class ReplyFailed(Wire):
     reply_id: str
     chat_id: str
     code: str
+    metadata: dict[str, Any] | None = None
 
 
 class SessionEnded(Wire):

@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ai_worker.responder import Part, ResponderError, TextDelta, ToolCalling, ToolCompleted
+from ai_worker.responder import (
+    Facts,
+    Part,
+    ResponderError,
+    Restarted,
+    TextDelta,
+    ToolCalling,
+    ToolCompleted,
+)
 from ai_worker.stream import CHUNK_BYTES, MAX_CONTENT, WINDOW, Chunk, Pending, Piece, cleaned, coalesced
 
 TEXTS = st.text(max_size=3000)
@@ -107,6 +115,28 @@ async def test_text_said_before_a_tool_is_called_goes_before_it() -> None:
         ToolCompleted("clock"),
         Chunk(1, "noon", is_final=True),
     ]
+
+
+async def test_a_restart_numbers_from_zero_and_forgets_what_waited() -> None:
+    """What was said before counts no more, neither what had gone out nor what was about to."""
+    script: list[tuple[float, Part]] = [
+        (0.0, TextDelta("gone")),
+        (0.0, ToolCalling("clock")),
+        (0.0, TextDelta("never sent")),
+        (0.0, Restarted()),
+        (0.0, TextDelta("x" * (MAX_CONTENT + 1))),
+    ]
+    pieces = await pieces_of(*script)
+    assert pieces[:3] == [Chunk(0, "gone", is_final=False), ToolCalling("clock"), Restarted()]
+    rest = chunks_in(pieces[3:])
+    assert [chunk.index for chunk in rest] == list(range(len(rest)))
+    assert "".join(chunk.content for chunk in rest) == "x" * MAX_CONTENT
+
+
+async def test_facts_come_before_the_final_chunk_and_make_none_of_their_own() -> None:
+    """They are about the whole reply; the last piece stays the final chunk."""
+    facts = Facts({"model": "m"})
+    assert await pieces_of((0.0, TextDelta("all")), (0.0, facts)) == [facts, Chunk(0, "all", is_final=True)]
 
 
 async def test_a_final_chunk_follows_even_when_all_text_is_gone() -> None:

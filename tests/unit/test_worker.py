@@ -8,7 +8,15 @@ import orjson
 import pytest
 
 from ai_worker.demo import DemoResponder
-from ai_worker.responder import Part, Responder, TextDelta
+from ai_worker.responder import (
+    Facts,
+    Part,
+    Responder,
+    ResponderError,
+    Restarted,
+    TextDelta,
+    ToolCalling,
+)
 from ai_worker.worker import Worker
 from shared.bus import BusUnavailableError, Job, PoisonedEventError
 from shared.events import (
@@ -60,6 +68,19 @@ class Broken:
     async def respond(self, request: ReplyRequested) -> AsyncGenerator[Part, None]:
         yield TextDelta("half a ")
         raise RuntimeError("the model's library has a bug")
+
+
+class Scripted:
+    """Says its parts, then raises its error, if any."""
+
+    def __init__(self, *parts: Part, error: Exception | None = None) -> None:
+        self._parts, self._error = parts, error
+
+    async def respond(self, request: ReplyRequested) -> AsyncGenerator[Part, None]:
+        for part in self._parts:
+            yield part
+        if self._error is not None:
+            raise self._error
 
 
 class Silent:
@@ -122,6 +143,51 @@ async def test_thinking_then_chunks_then_the_finished_reply() -> None:
     )
 
 
+async def test_a_restart_is_the_next_attempt_for_all_to_see() -> None:
+    """`thinking` again, indexes from 0, both with `attempt`; the finished reply is the new text alone."""
+    recorder = Recorder()
+    parts = Scripted(TextDelta("bad "), ToolCalling("clock"), Restarted(), TextDelta("good"))
+    await answered(recorder, job_for(request_for("hello")), parts)
+    told = [(e.type, body_of(e).get("index"), body_of(e).get("attempt")) for e in recorder.events]
+    assert told == [
+        (REPLY_STATUS, None, None),
+        (REPLY_CHUNK, 0, None),
+        (REPLY_STATUS, None, None),
+        (REPLY_STATUS, None, 2),
+        (REPLY_CHUNK, 0, 2),
+        (REPLY_FINISHED, None, None),
+    ]
+    assert body_of(recorder.events[3])["status"] == "thinking"
+    assert body_of(recorder.events[-1])["content"] == "good"
+    assert [entry[0] for entry in recorder.log].count("draft.started") == 2
+
+
+async def test_facts_become_the_metadata_of_the_reply() -> None:
+    """Those of the attempt that counts."""
+    recorder = Recorder()
+    parts = Scripted(Facts({"model": "a"}), Restarted(), TextDelta("word"), Facts({"model": "b"}))
+    await answered(recorder, job_for(request_for("hello")), parts)
+    assert body_of(recorder.events[-1])["metadata"] == {"model": "b"}
+
+
+async def test_a_failure_carries_what_is_known_of_it() -> None:
+    """Its code, and its metadata for the SYSTEM message."""
+    recorder = Recorder()
+    error = ResponderError("model_overloaded", {"models": ["a", "b"]})
+    await answered(recorder, job_for(request_for("hello")), Scripted(TextDelta("half"), error=error))
+    failure = body_of(recorder.events[-1])
+    assert (failure["code"], failure["metadata"]) == ("model_overloaded", {"models": ["a", "b"]})
+
+
+async def test_a_tool_is_described_where_there_is_a_description() -> None:
+    """`data.description`, or no such field."""
+    recorder = Recorder()
+    parts = Scripted(ToolCalling("clock"), ToolCalling("clock", "looks at the clock"), TextDelta("noon"))
+    await answered(recorder, job_for(request_for("hello")), parts)
+    data = [body_of(event)["data"] for event in recorder.events if event.type == REPLY_STATUS]
+    assert data == [{}, {"tool": "clock"}, {"tool": "clock", "description": "looks at the clock"}]
+
+
 async def test_room_events_go_to_the_chat_and_outcomes_to_no_room() -> None:
     """Sockets get status and chunks alone, each tied to the request that caused it."""
     recorder, request = Recorder(), request_for("/time")
@@ -169,6 +235,7 @@ async def test_a_refused_reply_is_reported_with_its_code() -> None:
         "replyId": request.reply_id,
         "chatId": request.chat_id,
         "code": "demo_failure",
+        "metadata": None,
     }
 
 

@@ -110,15 +110,27 @@ def backoff(first: float = 0.1, most: float = 5.0) -> Iterator[float]:
         step = min(step * 2, most)
 
 
+ProtocolFactory = Callable[[], asyncio.Protocol]
+
+
 @asynccontextmanager
 async def http_server(
-    app: web.Application, host: str, port: int, *, variables: str, drain: float = 10.0, linger: float = 0.0
+    app: web.Application,
+    host: str,
+    port: int,
+    *,
+    variables: str,
+    drain: float = 10.0,
+    linger: float = 0.0,
+    entrance: Callable[[ProtocolFactory], ProtocolFactory] = lambda of_aiohttp: of_aiohttp,
 ) -> AsyncIterator[Stopping]:
     """Serves `app` while the block runs; it listens when the block is entered.
 
     Leaving stops listening at once, gives clients `linger` seconds to finish with the connections that they
     kept (less when there are none left), then gives running requests `drain` seconds. The block may set
     `begun` of what it gets, to be seen as stopping earlier.
+
+    `entrance` makes what takes connections, of what makes aiohttp's protocols for them.
 
     `variables` is how the variables for this address start, such as "API" for `API_HOST` and `API_PORT`.
 
@@ -130,7 +142,7 @@ async def http_server(
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=drain)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, host, port, backlog=BACKLOG)
+        site = _Site(runner, host, port, entrance)
         try:
             await site.start()
         except (OSError, socket.gaierror) as error:
@@ -144,6 +156,34 @@ async def http_server(
                 await stopping.linger(runner, linger)
     finally:
         await runner.cleanup()
+
+
+class _Site(web.BaseSite):
+    """A listening TCP socket, whose connections `entrance` takes."""
+
+    def __init__(
+        self,
+        runner: web.AppRunner,
+        host: str,
+        port: int,
+        entrance: Callable[[ProtocolFactory], ProtocolFactory],
+    ) -> None:
+        super().__init__(runner, backlog=BACKLOG)
+        assert runner.server is not None  # it is set up  # noqa: S101
+        self._address = host, port
+        self._protocols = entrance(runner.server)
+
+    @property
+    def name(self) -> str:
+        """Where it listens."""
+        host, port = self._address
+        return f"http://{host}:{port}"
+
+    async def start(self) -> None:
+        """Listens."""
+        await super().start()
+        loop, (host, port) = asyncio.get_running_loop(), self._address
+        self._server = await loop.create_server(self._protocols, host, port, backlog=BACKLOG)
 
 
 def _why_not_listening(error: OSError, host: str, port: int, variables: str) -> str:

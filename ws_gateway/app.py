@@ -19,11 +19,12 @@ from shared.interest import InterestLeases, InterestReader
 from shared.ops import Check
 from shared.origins import Origins
 from shared.presence import Presence
-from shared.runtime import http_server
+from shared.runtime import ProtocolFactory, http_server
 from shared.sessions import EndedSessions
 from shared.tokens import JwksKeys, Verifier
 from ws_gateway.access import CONNECTIONS, ChatAccess
 from ws_gateway.announcer import Announcer
+from ws_gateway.door import Door
 from ws_gateway.drain import Drain
 from ws_gateway.engine import Engine
 from ws_gateway.fanout import Fanout
@@ -73,7 +74,13 @@ async def serve(
             feed = tasks.create_task(bus.consume_gateway(parts.instance, parts.relay))
             await _within(SESSIONS_SECONDS, parts.sessions.loaded.wait())
             app = parts.application(bus, limits)
-            async with http_server(app, settings.gateway_host, settings.gateway_port, variables="GATEWAY"):
+            async with http_server(
+                app,
+                settings.gateway_host,
+                settings.gateway_port,
+                variables="GATEWAY",
+                entrance=parts.entrance,
+            ):
                 log.info("gateway.listening", instance=parts.instance, port=settings.gateway_port)
                 started()
                 await stop.wait()
@@ -111,6 +118,10 @@ class _Parts:
         await _within(SETTLE_SECONDS, self.presence.settled.wait())
         await self.presence.withdraw()
         await _within(SETTLE_SECONDS, self.announcer.settled.wait())
+
+    def entrance(self, of_aiohttp: ProtocolFactory) -> ProtocolFactory:
+        """Takes WebSockets straight from their connections; aiohttp gets the rest."""
+        return lambda: Door(self.engine, of_aiohttp, may_open=lambda *_: self.keys.loaded)
 
     def application(self, bus: Bus, limits: Limits) -> web.Application:
         return application(
@@ -155,7 +166,7 @@ def _assembled(
     instance = _instance_name()
     sockets, rooms = Sockets(), Rooms()
     fanout = Fanout(rooms)
-    engine = Engine(tasks=tasks, max_payload=limits.max_payload)
+    engine = Engine(tasks=tasks, max_payload=limits.max_payload, max_waiting=limits.max_waiting)
     keys = JwksKeys(settings.jwks_url, http)
     verifier = Verifier(keys, issuer=settings.jwt_issuer, audience=settings.jwt_audience)
     announcer = Announcer(EventPublisher(bus=bus, interest=InterestReader(redis)))

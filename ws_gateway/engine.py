@@ -1,66 +1,44 @@
-"""The Socket.IO engine: python-socketio and python-engineio, with all that is touched of their insides.
+"""The Socket.IO server: what clients' packets mean, over whichever connection they come.
 
-It holds for the versions in `HOLDS_FOR`; a test fails when others are installed, and says what to look at.
-What is replaced, and why:
+Packets are checked before anything acts on them: whatever makes no sense ends its connection. An
+acknowledgement and the frames after it are queued in one step, so that their order is fixed. A connection
+without a socket (no CONNECT yet, a refused one, after a disconnect) is closed after a while.
 
-- packets are checked before anything acts on them: python-socketio raises on malformed ones, and waits for
-  any number of binary attachments; here their connection is closed;
-- an acknowledgement and the frames after it are queued in one step, so that their order is fixed;
-- a connection without a socket (no CONNECT yet, a refused one, after a disconnect) is closed after a while;
-- closing never waits for a client to read (`engineio.AsyncSocket.close` does, for ever), and answers an open
-  poll (which python-engineio keeps for 45 s);
-- long-polling bodies are read whole (python-engineio takes what the first read gives) and may hold as many
-  packets as fit into them (it takes 16); its client takes no more, so no poll is answered with more;
-- WebSocket compression is off, and whatever ends a WebSocket ends its connection.
+Clients that open a WebSocket at once have it straight on their TCP connection (`direct.py`); long-polling is
+python-engineio's (`stock.py`), and WebSockets are too where that file holds for other versions than are
+installed.
 """
 
 import asyncio
+import secrets
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-import engineio
 import orjson
-import socketio
 import structlog
 from aiohttp import web
-from engineio import packet as eio
-from engineio.async_drivers.aiohttp import translate_request
-from engineio.payload import Payload
 from socketio import packet as sio
 
+from ws_gateway.connections import CLIENT_DISCONNECT, SERVER_DISCONNECT, SLOW_CONSUMER, Connection
+from ws_gateway.direct import DirectConnection, Pings
+from ws_gateway.frames import Frame, ack_frame
 from ws_gateway.metrics import SLOW_CONSUMERS
+from ws_gateway.stock import Polled, StockServer
+from ws_gateway.websocket import WebSocket, WebSockets
 
 log = structlog.get_logger()
 
-HOLDS_FOR: Final = {"python-socketio": "5.18", "python-engineio": "4.15"}
-PING_INTERVAL_SECONDS: Final = 25
-PING_TIMEOUT_SECONDS: Final = 20
 WITHOUT_SOCKET_SECONDS: Final = 10.0
-CLOSE_SECONDS: Final = 5.0
 MAX_ATTACHMENTS: Final = 10
-MAX_WAITING_BYTES: Final = 4 * 1024 * 1024
-"""How much may wait for a client that does not read before it is closed."""
-PACKETS_PER_POLL: Final = 16
 
 _EVENTS: Final = frozenset({sio.EVENT, sio.BINARY_EVENT})
 _BINARY: Final = frozenset({sio.BINARY_EVENT, sio.BINARY_ACK})
 _FROM_CLIENTS: Final = _EVENTS | _BINARY | {sio.CONNECT, sio.DISCONNECT, sio.ACK}
+_DISCONNECT: Final = Frame(str(sio.DISCONNECT))
 
-Frame = Any
-"""A packet ready to be sent to any number of connections; encoded once."""
 Reply = Callable[[bytes], None]
 """Queues the acknowledgement, a JSON value; does nothing when the client asked for none."""
-
-
-class Connection(Protocol):
-    """A client's Engine.IO connection, over whichever transport it uses now."""
-
-    sid: str
-    closed: bool
-    closing: bool
-    queue: "_Packets"
-    server: "_Connections"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,209 +90,230 @@ class Application(Protocol):
         """An admitted client's socket is no more, whether it ever was connected or not."""
 
 
-def event_frame(name: str, body: bytes) -> Frame:
-    """The frame of an event whose one argument is the JSON `body`, taken as it is."""
-    return eio.Packet(eio.MESSAGE, f"{sio.EVENT}[{orjson.dumps(name).decode()},{body.decode()}]")
-
-
-def send(connection: Connection, frame: Frame) -> None:
-    """Queues a frame; never waits. What is queued to one connection arrives in that order, or not at all.
-
-    A connection whose client does not take what waits for it, `MAX_WAITING_BYTES`, is closed; nothing is
-    queued after the hole.
-    """
-    queue = connection.queue
-    if connection.closed or queue.given_up:
-        return
-    if queue.waiting_bytes > MAX_WAITING_BYTES:
-        queue.given_up = True
-        connection.server.slow(connection)
-        return
-    queue.put_nowait(frame)
-
-
-def _end_reader(connection: Any) -> None:
-    """Lets whoever waits for packets, after those queued so far, know that there will be no more."""
-    if not connection.upgraded:
-        connection.queue.put_nowait(eio.Packet(eio.NOOP))  # an open poll has to be answered with something
-    connection.queue.put_nowait(None)
-
-
 class _BadPacketError(ValueError):
     """What a client sent is no Socket.IO packet that it may send."""
 
 
-class Engine(socketio.AsyncServer):  # type: ignore[misc]  # python-socketio has no types
-    """The Socket.IO server. `tasks` runs what clients ask.
+class Engine:
+    """The Socket.IO server. `tasks` runs what clients ask; sizes are in bytes.
 
     Attributes:
         application: set before the first client comes.
+        direct: clients may have WebSockets straight on their TCP connections.
     """
 
     application: Application
 
-    def __init__(self, *, tasks: asyncio.TaskGroup, max_payload: int) -> None:
-        Payload.max_decode_packets = max_payload
-        super().__init__(
-            async_mode="aiohttp",
-            logger=_Log(),
-            engineio_logger=_Log(),
-            cors_allowed_origins=[],
-            http_compression=False,
-            max_http_buffer_size=max_payload,
-            ping_interval=PING_INTERVAL_SECONDS,
-            ping_timeout=PING_TIMEOUT_SECONDS,
-            namespaces=["/"],
-        )
-        self.eio._async = {  # noqa: SLF001  # how the transport is chosen
-            **self.eio._async,  # noqa: SLF001
-            "websocket": _WebSocket,
-            "translate_request": _translate,
-        }
-        self.eio.slow = self._slow
+    def __init__(self, *, tasks: asyncio.TaskGroup, max_payload: int, max_waiting: int) -> None:
         self._tasks = tasks
-        self._origins: dict[str, str | None] = {}
-        self._without_socket: dict[str, asyncio.TimerHandle] = {}
-        self.on("disconnect", self._gone)
+        self._max_payload = max_payload
+        self._max_waiting = max_waiting
+        self._websockets = WebSockets()
+        self._pings = Pings()
+        self._connections: set[Connection] = set()
+        self._sockets: dict[str, Connection] = {}
+        self._stock = StockServer(self, max_payload=max_payload, max_waiting=max_waiting, run=self._run)
+        self.direct = self._stock.holds
 
-    def _gone(self, sid: str, reason: str) -> None:
-        self.application.gone(sid, reason)
+    async def handle_request(self, request: web.Request) -> web.StreamResponse:
+        """Answers an Engine.IO request that came over HTTP."""
+        return await self._stock.handle_request(request)
 
-    def _slow(self, connection: Connection) -> None:
-        log.warning("engine.slow_consumer", connection=connection.sid)
-        SLOW_CONSUMERS.inc()
-        websocket: _WebSocket | None = getattr(connection, "websocket", None)
-        if websocket is not None:
-            websocket.abort()  # it does not read, so it would not read a farewell either
-        self.close(connection)
+    # --- WebSockets straight on their connections ---
+
+    def open_direct(self, transport: asyncio.Transport, *, origin: str | None, address: str) -> WebSocket:
+        """Gives a client the WebSocket that it asked for, as its connection."""
+        connection = DirectConnection(self, origin=origin, address=address)
+        websocket = self._websocket(transport, connection)
+        connection.open(websocket, max_payload=self._max_payload)
+        self._pings.add(connection)
+        return websocket
+
+    def upgradable(self, eio_sid: str) -> Polled | None:
+        """The polling connection that may go on over a WebSocket."""
+        return self._stock.upgradable(eio_sid)
+
+    def open_upgrade(self, transport: asyncio.Transport, polled: Polled) -> WebSocket:
+        """Gives a polling client the WebSocket that it wants to go on over."""
+        upgrade = polled.upgrade()
+        websocket = self._websocket(transport, upgrade)
+        upgrade.websocket = websocket
+        asyncio.get_running_loop().call_later(WITHOUT_SOCKET_SECONDS, upgrade.give_up)
+        return websocket
+
+    def _websocket(self, transport: asyncio.Transport, owner: Any) -> WebSocket:
+        return WebSocket(
+            transport,
+            owner,
+            all_=self._websockets,
+            max_message=self._max_payload,
+            max_waiting=self._max_waiting,
+        )
+
+    # --- ends ---
 
     def drop(self, sid: str) -> None:
-        """Disconnects a socket by a DISCONNECT packet: clients do not come back by themselves."""
-        self._run(self.disconnect(sid))
+        """Disconnects a socket by a DISCONNECT packet: clients do not come back by themselves.
+
+        The connection is closed a while later if the client leaves it open.
+        """
+        connection = self._sockets.get(sid)
+        if connection is None or not connection.connected:
+            return
+        connection.send(_DISCONNECT)
+        self._disconnect(connection, SERVER_DISCONNECT)
+        self._expect_socket(connection)
 
     def close(self, connection: Connection) -> None:
         """Closes a client's connection: clients come back by themselves. What is queued is sent first."""
-        self._run(self.eio.disconnect(connection.sid))
+        self.lost(connection, SERVER_DISCONNECT)
+        connection.close()
 
     async def end(self, seconds: float) -> None:
         """Closes all connections; those still open after that time are cut."""
-        for eio_sid in list(self.eio.sockets):
-            await self.eio.disconnect(eio_sid)
+        for connection in list(self._connections):
+            self.close(connection)
         try:
             async with asyncio.timeout(seconds):
-                await self.eio.no_websockets.wait()
+                await self._websockets.none_left.wait()
+                await self._stock.no_websockets.wait()
         except TimeoutError:
-            for websocket in list(self.eio.websockets):
-                websocket.abort()
-        await self.shutdown()
+            self._websockets.abort()
+            self._stock.abort()
+        self._pings.stop()
+        await self._stock.end()
 
-    def _engineio_server_class(self) -> type:
-        return _Connections
+    # --- what connections tell ---
 
-    async def _handle_eio_connect(self, eio_sid: str, environ: dict[str, Any]) -> None:
-        self._origins[eio_sid] = environ.get("HTTP_ORIGIN")
-        self._expect_socket(eio_sid)
+    def opened(self, connection: Connection) -> None:
+        """A client has opened a connection."""
+        self._connections.add(connection)
+        self._expect_socket(connection)
 
-    async def _handle_eio_disconnect(self, eio_sid: str, reason: str) -> None:
-        await super()._handle_eio_disconnect(eio_sid, reason)
-        if (connection := self.eio.sockets.get(eio_sid)) is not None:
-            asyncio.get_running_loop().call_soon(_end_reader, connection)
-        self._origins.pop(eio_sid, None)
-        self._binary_packet.pop(eio_sid, None)
-        if (timer := self._without_socket.pop(eio_sid, None)) is not None:
-            timer.cancel()
-
-    def _expect_socket(self, eio_sid: str) -> None:
-        def give_up() -> None:
-            self._run(self.eio.disconnect(eio_sid))
-
-        if self.manager.sid_from_eio_sid(eio_sid, "/") is not None:
+    def lost(self, connection: Connection, reason: str) -> None:
+        """A connection is no more; safe to repeat."""
+        if connection.ended:
             return
-        if eio_sid in self._origins and eio_sid not in self._without_socket:
-            loop = asyncio.get_running_loop()
-            self._without_socket[eio_sid] = loop.call_later(WITHOUT_SOCKET_SECONDS, give_up)
+        connection.ended = True
+        connection.backlog = connection.attachments_due = None
+        self._connections.discard(connection)
+        if connection.timer is not None:
+            connection.timer.cancel()
+            connection.timer = None
+        if connection.connected:
+            self._disconnect(connection, reason)
 
-    async def _handle_eio_message(self, eio_sid: str, data: object) -> None:
+    def slow(self, connection: Connection, waiting: int) -> None:
+        """A client does not take what waits for it."""
+        log.warning("engine.slow_consumer", connection=connection.sid, waiting_bytes=waiting)
+        SLOW_CONSUMERS.inc()
+        self.lost(connection, SLOW_CONSUMER)
+        connection.abort()
+
+    def failed(self, connection: Connection, reason: str) -> None:
+        """What a client sent makes no sense: its connection is closed."""
+        log.info("engine.bad_packet", reason=reason)
+        self.close(connection)
+
+    def received(self, connection: Connection, data: str | bytes) -> None:
+        """A message has come; while the client's CONNECT is looked at, what follows waits."""
+        if connection.ended:
+            return
+        if connection.backlog is not None:
+            connection.backlog.append(data)
+            if sum(map(len, connection.backlog)) > self._max_payload:
+                self.failed(connection, "too much before its socket was let in")
+            return
         try:
-            packet = self._decoded(eio_sid, data)
+            packet = self._decoded(connection, data)
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-            log.info("engine.bad_packet", reason=str(error))
-            await self.eio.disconnect(eio_sid)
+            self.failed(connection, str(error)[:200])
             return
         match packet and packet.packet_type:
             case sio.CONNECT:
-                await self._handle_connect(eio_sid, packet.namespace, packet.data)
+                self._handle_connect(connection, packet.namespace, packet.data)
             case sio.DISCONNECT:
-                await self._handle_disconnect(eio_sid, packet.namespace, self.reason.CLIENT_DISCONNECT)
-                self._expect_socket(eio_sid)
+                if connection.connected and (packet.namespace or "/") == "/":
+                    self._disconnect(connection, CLIENT_DISCONNECT)
+                    self._expect_socket(connection)
             case sio.EVENT | sio.BINARY_EVENT:
-                self._ask(eio_sid, packet)
+                self._ask(connection, packet)
             case _:
                 pass  # attachments to come, or an acknowledgement: nothing is ever asked of clients
 
-    def _decoded(self, eio_sid: str, data: object) -> Any:
+    def _decoded(self, connection: Connection, data: str | bytes) -> Any:
         """The packet that is complete with `data`, or None when attachments are to come."""
-        packet = self._binary_packet.pop(eio_sid, None)
+        packet, connection.attachments_due = connection.attachments_due, None
         if packet is not None:
             if not isinstance(data, bytes):
                 raise _BadPacketError("text where an attachment was announced")
             packet.add_attachment(data)
-        elif isinstance(data, str):
-            packet = self.packet_class(encoded_packet=data)
+        elif isinstance(data, str) and data:
+            packet = sio.Packet(encoded_packet=data)
         else:
-            raise _BadPacketError("binary data without a packet that announced it")
+            raise _BadPacketError("no packet, or binary data without a packet that announced it")
         if packet.packet_type not in _FROM_CLIENTS:
             raise _BadPacketError("a packet that only servers send")
         if packet.packet_type in _BINARY:
-            self._check_attachments(eio_sid, packet)
+            if not 0 < packet.attachment_count <= MAX_ATTACHMENTS:
+                raise _BadPacketError("no attachments, or too many")
+            if not connection.connected:
+                raise _BadPacketError("a binary packet before a socket")
             if len(packet.attachments) < packet.attachment_count:
-                self._binary_packet[eio_sid] = packet
+                connection.attachments_due = packet
                 return None
         if packet.packet_type in _EVENTS and not (isinstance(packet.data, list) and packet.data):
             raise _BadPacketError("an event without a name")
         return packet
 
-    def _check_attachments(self, eio_sid: str, packet: Any) -> None:
-        if not 0 < packet.attachment_count <= MAX_ATTACHMENTS:
-            raise _BadPacketError("no attachments, or too many")
-        if not self.manager.is_connected(self.manager.sid_from_eio_sid(eio_sid, "/"), "/"):
-            raise _BadPacketError("a binary packet before a socket")
+    # --- sockets ---
 
-    async def _handle_connect(self, eio_sid: str, namespace: str | None, data: object) -> None:
-        connection = self.eio.sockets.get(eio_sid)
-        if connection is None or connection.closed or connection.closing:
-            return
+    def _handle_connect(self, connection: Connection, namespace: str | None, auth: object) -> None:
         if (namespace or "/") != "/":
             self._refuse(connection, ArrivalRefusedError("invalid_namespace", "Invalid namespace"), namespace)
-            return
-        sid = await self.manager.pre_connect(eio_sid, "/")
-        if sid is None:  # it has a socket already
-            await self.eio.disconnect(eio_sid)
-            return
-        if not await self._admitted(Arrival(sid, connection, self._origins.get(eio_sid), data)):
-            await self.manager.disconnect(sid, "/", ignore_queue=True)
-            return
-        if (timer := self._without_socket.pop(eio_sid, None)) is not None:
-            timer.cancel()
-        send(connection, eio.Packet(eio.MESSAGE, self.packet_class(sio.CONNECT, {"sid": sid}).encode()))
-        await self.manager.connect(sid, "/")
+        elif connection.socket is not None:
+            self.failed(connection, "a second socket")
+        else:
+            connection.socket = secrets.token_urlsafe(15)
+            connection.backlog = []
+            connection.hold()
+            self._run(self._connect(connection, connection.socket, auth))
+
+    async def _connect(self, connection: Connection, sid: str, auth: object) -> None:
+        if not await self._admitted(Arrival(sid, connection, connection.origin, auth)):
+            connection.socket = None
+        else:
+            self._take_in(connection, sid)
+        waiting, connection.backlog = connection.backlog, None
+        for data in waiting or ():
+            self.received(connection, data)
+        connection.resume()
+
+    def _take_in(self, connection: Connection, sid: str) -> None:
+        if connection.timer is not None:
+            connection.timer.cancel()
+            connection.timer = None
+        connection.send(Frame(f"{sio.CONNECT}{orjson.dumps({'sid': sid}).decode()}"))
+        connection.connected = True
+        self._sockets[sid] = connection
         self.application.connected(sid)
 
     async def _admitted(self, arrival: Arrival) -> bool:
+        connection = arrival.connection
         try:
             await self.application.admit(arrival)
         except ArrivalRefusedError as refusal:
-            self._refuse(arrival.connection, refusal)
+            self._refuse(connection, refusal)
             return False
         except ArrivalPostponedError:
-            await self.eio.disconnect(arrival.connection.sid)
+            self.close(connection)
             return False
         except Exception:
             log.exception("engine.admit_failed")
-            await self.eio.disconnect(arrival.connection.sid)
+            self.close(connection)
             return False
-        if arrival.connection.closed or arrival.connection.closing:
-            self.application.gone(arrival.sid, self.reason.TRANSPORT_CLOSE)
+        if connection.ended:
+            self.application.gone(arrival.sid, SERVER_DISCONNECT)
             return False
         return True
 
@@ -322,187 +321,39 @@ class Engine(socketio.AsyncServer):  # type: ignore[misc]  # python-socketio has
         self, connection: Connection, refusal: ArrivalRefusedError, namespace: str | None = None
     ) -> None:
         problem = {"message": str(refusal), "data": {"code": refusal.code}}
-        packet = self.packet_class(sio.CONNECT_ERROR, problem, namespace=namespace)
-        send(connection, eio.Packet(eio.MESSAGE, packet.encode()))
+        packet = sio.Packet(sio.CONNECT_ERROR, problem, namespace=namespace)
+        connection.send(Frame(packet.encode()))
 
-    def _ask(self, eio_sid: str, packet: Any) -> None:
-        sid = self.manager.sid_from_eio_sid(eio_sid, "/")
-        connection = self.eio.sockets.get(eio_sid)
-        if connection is None or (packet.namespace or "/") != "/" or not self.manager.is_connected(sid, "/"):
+    def _disconnect(self, connection: Connection, reason: str) -> None:
+        sid, connection.socket = connection.socket, None
+        connection.connected = False
+        connection.attachments_due = None
+        if sid is not None:
+            del self._sockets[sid]
+            self.application.gone(sid, reason)
+
+    def _expect_socket(self, connection: Connection) -> None:
+        if connection.timer is None and not connection.ended:
+            loop = asyncio.get_running_loop()
+            connection.timer = loop.call_later(WITHOUT_SOCKET_SECONDS, self.close, connection)
+
+    def _ask(self, connection: Connection, packet: Any) -> None:
+        sid = connection.socket
+        if sid is None or not connection.connected or (packet.namespace or "/") != "/":
             return
 
         def reply(answer: bytes) -> None:
             if packet.id is not None:
-                send(connection, eio.Packet(eio.MESSAGE, f"{sio.ACK}{packet.id}[{answer.decode()}]"))
+                connection.send(ack_frame(packet.id, answer))
 
         self._run(self.application.asked(sid, packet.data[0], packet.data[1:], reply))
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
-        async def guarded() -> None:
-            try:
-                await work
-            except Exception:
-                log.exception("engine.task_failed")
-
-        self._tasks.create_task(guarded())
-
-    async def disconnect(self, sid: str, namespace: str | None = None, ignore_queue: bool = False) -> None:  # noqa: FBT001, FBT002  # python-socketio's signature
-        """Sends DISCONNECT; the connection is closed a while later if the client leaves it open."""
-        eio_sid = self.manager.eio_sid_from_sid(sid, "/")
-        await super().disconnect(sid, namespace, ignore_queue)
-        if eio_sid is not None:
-            self._expect_socket(eio_sid)
+        self._tasks.create_task(_guarded(work))
 
 
-def _size(frame: Frame | None) -> int:
-    data = None if frame is None else frame.data
-    return len(data) if isinstance(data, str | bytes) else 0
-
-
-class _Packets(asyncio.Queue[Frame | None]):
-    """A connection's packets. `AsyncSocket.poll` waits for one and takes on while there are more."""
-
-    _taken = 0
-    waiting_bytes = 0
-    given_up = False
-
-    def _put(self, item: Frame | None) -> None:
-        self.waiting_bytes += _size(item)
-        super()._put(item)
-
-    def _get(self) -> Frame | None:
-        item: Frame | None = super()._get()
-        self.waiting_bytes -= _size(item)
-        return item
-
-    async def get(self) -> Frame | None:
-        self._taken = 0
-        return await super().get()
-
-    def get_nowait(self) -> Frame | None:
-        if self._taken == PACKETS_PER_POLL:
-            raise asyncio.QueueEmpty
-        packet = super().get_nowait()
-        self._taken += 1
-        return packet
-
-
-class _Connections(engineio.AsyncServer):  # type: ignore[misc]  # python-engineio has no types
-    """The Engine.IO server, whose connections are closed without waiting for their clients."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.websockets: set[_WebSocket] = set()
-        self.no_websockets = asyncio.Event()
-        self.no_websockets.set()
-        self.slow: Callable[[Connection], None] = lambda _: None
-
-    def create_queue(self, *_: Any, **__: Any) -> _Packets:
-        return _Packets()
-
-    async def disconnect(self, sid: str | None = None) -> None:
-        connection = self.sockets.pop(sid, None)
-        if connection is None:
-            return
-        # No CLOSE packet: python-socketio's client would not come back after it.
-        await connection.close(wait=False, abort=True, reason=self.reason.SERVER_DISCONNECT)
-        _end_reader(connection)  # the writer of a WebSocket closes it then
-        websocket: _WebSocket | None = getattr(connection, "websocket", None)
-        if websocket is not None:
-            asyncio.get_running_loop().call_later(CLOSE_SECONDS, websocket.abort)
-
-
-class _WebSocket:
-    """What `engineio.AsyncSocket` writes a WebSocket through; it is `connection.websocket` from then on."""
-
-    def __init__(self, handler: Callable[["_WebSocket"], Any], server: Any) -> None:
-        self._serve = handler
-        self._connection = handler.__self__  # type: ignore[attr-defined]  # a method of AsyncSocket
-        self._server = server
-        self._response = web.WebSocketResponse(
-            max_msg_size=server.max_http_buffer_size + 1,  # aiohttp takes what is smaller
-            compress=False,
-            timeout=CLOSE_SECONDS,
-        )
-        self._request: web.Request | None = None
-
-    async def __call__(self, environ: dict[str, Any]) -> web.WebSocketResponse:
-        self._request = environ["aiohttp.request"]
-        await self._response.prepare(self._request)
-        self._connection.websocket = self
-        self._server.websockets.add(self)
-        self._server.no_websockets.clear()
-        try:
-            await self._serve(self)
-        except (ValueError, TypeError, RecursionError, OSError) as error:
-            log.info("engine.bad_packet", reason=str(error))
-        finally:
-            await self._end()
-        return self._response
-
-    async def _end(self) -> None:
-        """Ends the connection too, unless the WebSocket was an upgrade that failed: then polling goes on."""
-        self._connection.upgrading = False
-        if self._connection.upgraded:
-            await self._connection.close(wait=False, abort=True)
-            _end_reader(self._connection)
-        await self._response.close()
-        self._server.websockets.discard(self)
-        if not self._server.websockets:
-            self._server.no_websockets.set()
-
-    def abort(self) -> None:
-        """Cuts the TCP connection if it is still there."""
-        if self._request is not None and self._request.transport is not None:
-            self._request.transport.abort()
-
-    async def send(self, message: str | bytes) -> None:
-        if isinstance(message, str):
-            await self._response.send_str(message)
-        else:
-            await self._response.send_bytes(message)
-
-    async def wait(self) -> str | bytes:
-        data = (await self._response.receive()).data
-        if not isinstance(data, str | bytes):
-            raise OSError("closed")
-        return data
-
-    async def close(self) -> None:
-        await self._response.close()
-
-
-class _Body:
-    """A request's body, read whole, as python-engineio asks for it."""
-
-    def __init__(self, body: bytes) -> None:
-        self._body = body
-
-    async def read(self, _: int) -> bytes:
-        return self._body
-
-
-async def _translate(request: web.Request) -> dict[str, Any]:
-    environ: dict[str, Any] = translate_request(request)
-    if request.method == "POST":
-        body = await request.read()
-        environ["wsgi.input"] = _Body(body)
-        environ["CONTENT_LENGTH"] = str(len(body))
-    return environ
-
-
-class _Log:
-    """python-socketio's logger: what it has to say of single packets is dropped, the rest is a warning."""
-
-    def debug(self, *_: object) -> None: ...
-
-    def info(self, *_: object) -> None: ...
-
-    def warning(self, text: str, *values: object) -> None:
-        log.warning("engine.warning", text=text % values if values else text)
-
-    error = warning
-
-    def exception(self, text: str, *values: object) -> None:
-        line = text % values if values else text
-        log.exception("engine.failed", text=line)  # noqa: LOG004  # it is called in handlers of exceptions
+async def _guarded(work: Coroutine[Any, Any, None]) -> None:
+    try:
+        await work
+    except Exception:
+        log.exception("engine.task_failed")

@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from ws_gateway.engine import Frame, event_frame, send
+from ws_gateway.frames import Frame, event_frame
 from ws_gateway.metrics import DELIVERIES
 from ws_gateway.rooms import Rooms, Subscription
 from ws_gateway.sockets import Socket
@@ -33,7 +33,7 @@ class Fanout:
             if subscription.socket.sid == skip:
                 continue
             if subscription.held is None:
-                send(subscription.socket.connection, frame)
+                subscription.socket.connection.send(frame)
             else:
                 subscription.held.add(seq, frame)
             count += 1
@@ -42,7 +42,7 @@ class Fanout:
 
     def emit(self, socket: Socket, name: str, payload: Mapping[str, Any]) -> None:
         """Sends an event to one socket."""
-        send(socket.connection, event_frame(name, orjson.dumps(payload)))
+        socket.connection.send(event_frame(name, orjson.dumps(payload)))
         DELIVERIES.inc()
 
     def release(self, subscription: Subscription, *, above: int = 0) -> bool:
@@ -55,7 +55,7 @@ class Fanout:
         if held is None:
             return True
         for frame in held.above(above):
-            send(subscription.socket.connection, frame)
+            subscription.socket.connection.send(frame)
         subscription.held = None
         return not held.lost
 

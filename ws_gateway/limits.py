@@ -13,6 +13,7 @@ class Limits:
         max_rooms: chats that a socket may be in at once.
         events_per_second: what a client may ask for in the long run.
         burst: how much of it at once; a client that comes back joins all its rooms in one go.
+        max_waiting: bytes of events that may wait for a client that does not read.
         held_events: events of a room that are kept while a socket joins it.
         limited: whether `events_per_second` and `burst` are kept to.
     """
@@ -21,6 +22,7 @@ class Limits:
     max_rooms: int = 200
     events_per_second: int = 100
     burst: int = 250
+    max_waiting: int = 1024 * 1024
     held_events: int = 4096
     limited: bool = True
 

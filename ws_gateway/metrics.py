@@ -24,3 +24,6 @@ API_ANSWERS: Final = Counter("roomcast_gateway_api_answers", "Answers of the API
 ANNOUNCEMENTS_DROPPED: Final = Counter(
     "roomcast_gateway_announcements_dropped", "Typing and presence events that could not be published."
 )
+DIRECT: Final = Gauge(
+    "roomcast_gateway_direct_path", "1 while WebSockets are served straight on their connections, else 0."
+)

@@ -1,19 +1,22 @@
 """Bus event to room: what is done with each kind of event."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import orjson
 import structlog
 
 from shared import events
 from shared.events import Event, MemberRemoved, SessionEnded, UndecodableEventError, command_of, user_room
-from ws_gateway.engine import event_frame
 from ws_gateway.fanout import Fanout
+from ws_gateway.frames import event_frame
 from ws_gateway.membership import Membership
 from ws_gateway.metrics import EVENTS, EVENTS_IGNORED
 
 log = structlog.get_logger()
+
+DROPPABLE: Final = frozenset({events.TYPING, events.PRESENCE})
+"""Events without which a client that is slow to read may go."""
 
 
 class Sessions(Protocol):
@@ -94,7 +97,7 @@ class Relay:
         if not event.name or not event.rooms:
             return 0
         typist = event.subject.removeprefix(self._typists) if event.type == events.TYPING else None
-        frame = event_frame(event.name, event.body)
+        frame = event_frame(event.name, event.body, droppable=event.type in DROPPABLE)
         return self._fanout.broadcast(event.rooms, frame, seq=event.seq, skip=typist)
 
     def _activity(self, event: Event) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from ws_gateway.engine import Frame
+from ws_gateway.frames import Frame
 from ws_gateway.sockets import Socket
 
 _NOBODY: Final[Mapping[Socket, "Subscription"]] = {}

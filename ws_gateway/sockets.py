@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from shared.tokens import Claims
-from ws_gateway.engine import Connection
+from ws_gateway.connections import Connection
 from ws_gateway.limits import TokenBucket
 
 if TYPE_CHECKING:

@@ -12,14 +12,19 @@ from clients import NodeClient, NodeDriver
 from gateways import RunningGateway, message_created, running_gateway
 
 from shared.events import Event, user_room
-from ws_gateway import engine
-from ws_gateway.metrics import SLOW_CONSUMERS
+from ws_gateway import engine, stock
+from ws_gateway.metrics import DIRECT, SLOW_CONSUMERS
 
 
-@pytest.fixture(scope="module")
-async def gateway() -> AsyncIterator[RunningGateway]:
-    async with fakeredis.FakeAsyncRedis() as store, running_gateway(store) as running:
-        yield running
+@pytest.fixture(scope="module", params=["direct", "stock"])
+async def gateway(request: pytest.FixtureRequest) -> AsyncIterator[RunningGateway]:
+    """One whose WebSockets are straight on their connections, and one as with versions it does not know."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "stock":
+            patch.setitem(stock.HOLDS_FOR, "python-engineio", "0")
+        async with fakeredis.FakeAsyncRedis() as store, running_gateway(store) as running:
+            assert DIRECT._value.get() == (request.param == "direct")
+            yield running
 
 
 @pytest.fixture

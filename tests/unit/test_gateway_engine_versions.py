@@ -1,27 +1,43 @@
-"""The engine reaches into python-socketio and python-engineio; this fails when they move."""
+"""The gateway reaches into python-engineio; this fails when it moves, and shows what serves then."""
 
+import asyncio
 import inspect
 from importlib.metadata import version
 
 import engineio
 import pytest
-import socketio
 from engineio.async_drivers import aiohttp as driver
 from engineio.async_socket import AsyncSocket
 from engineio.payload import Payload
+from socketio import packet
 
-from ws_gateway.engine import HOLDS_FOR, Engine
+from ws_gateway import stock
+from ws_gateway.engine import Engine
+from ws_gateway.metrics import DIRECT
+from ws_gateway.stock import HOLDS_FOR, installed
 
 
 @pytest.mark.parametrize("package", HOLDS_FOR)
-def test_the_engine_holds_for_the_installed_versions(package: str) -> None:
-    """Another minor version: read its changes against `ws_gateway/engine.py`, then note it there."""
-    installed = ".".join(version(package).split(".")[:2])
-    assert installed == HOLDS_FOR[package], (
-        f"{package} {version(package)} is installed, ws_gateway/engine.py was written against "
+def test_the_gateway_holds_for_the_installed_versions(package: str) -> None:
+    """Another minor version: read its changes against `ws_gateway/stock.py`, then note it there."""
+    assert installed()[package] == HOLDS_FOR[package], (
+        f"{package} {version(package)} is installed, ws_gateway/stock.py was written against "
         f"{HOLDS_FOR[package]}: look at what it overrides, run tests/integration/test_gateway_*.py, "
         "then set HOLDS_FOR"
     )
+
+
+@pytest.mark.parametrize(("engineio_version", "direct"), [(None, True), ("4.99", False)])
+async def test_with_other_versions_the_stock_path_serves(
+    monkeypatch: pytest.MonkeyPatch, engineio_version: str | None, direct: bool
+) -> None:
+    """The engine and a metric say so."""
+    if engineio_version is not None:
+        monkeypatch.setitem(stock.HOLDS_FOR, "python-engineio", engineio_version)
+    async with asyncio.TaskGroup() as tasks:
+        engine = Engine(tasks=tasks, max_payload=1, max_waiting=1)
+        assert engine.direct is direct
+    assert DIRECT._value.get() == direct
 
 
 def signature(function: object) -> str:
@@ -29,20 +45,16 @@ def signature(function: object) -> str:
     return ", ".join(inspect.signature(function).parameters)
 
 
-def test_what_the_engine_replaces_is_still_called_that_way() -> None:
+def test_what_is_replaced_is_still_called_that_way() -> None:
     """Names and parameters of the internals that are overridden or called."""
     expected = {
-        socketio.AsyncServer._handle_eio_connect: "self, eio_sid, environ",
-        socketio.AsyncServer._handle_eio_message: "self, eio_sid, data",
-        socketio.AsyncServer._handle_eio_disconnect: "self, eio_sid, reason",
-        socketio.AsyncServer._handle_connect: "self, eio_sid, namespace, data",
-        socketio.AsyncServer._handle_disconnect: "self, eio_sid, namespace, reason",
-        socketio.AsyncServer._engineio_server_class: "self",
-        socketio.AsyncServer.disconnect: "self, sid, namespace, ignore_queue",
         engineio.AsyncServer.disconnect: "self, sid",
+        engineio.AsyncServer.create_queue: "self, args, kwargs",
         AsyncSocket.close: "self, wait, abort, reason",
+        AsyncSocket.schedule_ping: "self",
         AsyncSocket._websocket_handler: "self, ws",
         driver.translate_request: "request",
+        packet.Packet.add_attachment: "self, attachment",
     }
     for function, parameters in expected.items():
         assert signature(function) == parameters, function
@@ -56,8 +68,10 @@ def test_what_the_engine_replaces_is_still_called_that_way() -> None:
     assert Payload.max_decode_packets
 
 
-def test_what_the_engine_overrides_exists() -> None:
-    """An override of something that is gone would do nothing."""
-    for name in ("_handle_eio_connect", "_handle_eio_message", "_handle_eio_disconnect", "_handle_connect"):
-        assert name in vars(Engine)
-        assert hasattr(socketio.AsyncServer, name)
+def test_what_an_upgrade_sets_is_there() -> None:
+    """The marks by which python-engineio knows how far a connection has come."""
+    server = engineio.AsyncServer(async_mode="aiohttp")
+    socket = AsyncSocket(server, "sid")
+    for name in ("connected", "closed", "closing", "upgrading", "upgraded"):
+        assert getattr(socket, name) is False
+    assert socket.queue is not None

@@ -1,0 +1,93 @@
+"""A client's connection, whichever way its packets travel."""
+
+import asyncio
+from abc import ABC, abstractmethod
+from typing import Any, Final, Protocol
+
+from ws_gateway.frames import Frame
+
+SERVER_DISCONNECT: Final = "server disconnect"
+CLIENT_DISCONNECT: Final = "client disconnect"
+TRANSPORT_CLOSE: Final = "transport close"
+PING_TIMEOUT: Final = "ping timeout"
+SLOW_CONSUMER: Final = "slow consumer"
+
+
+class Connection(ABC):
+    """An Engine.IO session, and what the Socket.IO engine notes of it.
+
+    Attributes:
+        sid: its Engine.IO id, which its client knows.
+        origin: the `Origin` header of its first request.
+        address: the peer's IP address, "" when unknown.
+        socket: the id of its Socket.IO socket, from the client's CONNECT on.
+        connected: the client was told that its socket is connected.
+        ended: it is no more; nothing is sent or received.
+        backlog: what came while the client's CONNECT is looked at, which goes first; else None.
+        attachments_due: a packet whose attachments are still to come.
+        timer: ends it when no socket comes.
+    """
+
+    __slots__ = (
+        "address",
+        "attachments_due",
+        "backlog",
+        "connected",
+        "ended",
+        "origin",
+        "sid",
+        "socket",
+        "timer",
+    )
+
+    def __init__(self, sid: str, *, origin: str | None, address: str) -> None:
+        self.sid = sid
+        self.origin = origin
+        self.address = address
+        self.socket: str | None = None
+        self.connected = False
+        self.ended = False
+        self.backlog: list[str | bytes] | None = None
+        self.attachments_due: Any = None
+        self.timer: asyncio.TimerHandle | None = None
+
+    @abstractmethod
+    def send(self, frame: Frame) -> None:
+        """Queues a frame; never waits. What is queued arrives in that order, or not at all.
+
+        Where the client does not take what waits for it, frames that are droppable are left out; where that
+        is not enough, it is closed, and nothing is queued after the hole.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Ends it once what is queued is sent, in a way after which clients come back by themselves."""
+
+    @abstractmethod
+    def abort(self) -> None:
+        """Ends it at once: its client does not read, so it would not read a farewell either."""
+
+    def hold(self) -> None:  # noqa: B027  # long-polling cannot
+        """Does without what the client sends for now, where that can be helped."""
+
+    def resume(self) -> None:  # noqa: B027  # long-polling cannot
+        """Takes again what the client sends."""
+
+
+class Sessions(Protocol):
+    """Who handles connections' packets: the Socket.IO engine."""
+
+    def opened(self, connection: Connection) -> None:
+        """A client has opened a connection."""
+
+    def received(self, connection: Connection, data: str | bytes) -> None:
+        """An Engine.IO message has come."""
+
+    def failed(self, connection: Connection, reason: str) -> None:
+        """What a client sent makes no sense: its connection is closed."""
+
+    def slow(self, connection: Connection, waiting: int) -> None:
+        """A client does not take what waits for it, so many bytes: its connection is cut."""
+
+    def lost(self, connection: Connection, reason: str) -> None:
+        """A connection is no more; safe to repeat."""

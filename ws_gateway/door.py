@@ -1,0 +1,188 @@
+"""Where TCP connections come in: WebSockets for Socket.IO are taken from here, aiohttp gets everything else.
+
+An HTTP request that is not exactly what a Socket.IO client sends to open a WebSocket goes to aiohttp as it
+came, which refuses it where it has to: this file only ever says yes.
+"""
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, cast
+from urllib.parse import parse_qsl
+
+from ws_gateway.engine import Engine
+from ws_gateway.websocket import WebSocket
+
+HEAD_SECONDS: Final = 10.0
+"""How long a client has to send the head of its first request."""
+MAX_HEAD_BYTES: Final = 16 * 1024
+
+_ACCEPT_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_REQUEST_LINE: Final = re.compile(rb"GET /socket\.io/?\?([!-~]*) HTTP/1\.1\Z")
+_HEADER: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t -~\x80-\xff]*?)[ \t]*\Z")
+_SINGLE: Final = frozenset(
+    {b"upgrade", b"connection", b"sec-websocket-key", b"sec-websocket-version", b"origin", b"host"}
+)
+_WITH_BODY: Final = frozenset({b"content-length", b"transfer-encoding", b"expect"})
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """A request to open a WebSocket.
+
+    Attributes:
+        key: `Sec-WebSocket-Key`.
+        origin: the `Origin` header, or None.
+        forwarded: the `X-Forwarded-For` header, or "".
+        eio_sid: the Engine.IO session that shall go on over it, or "" for a new one.
+    """
+
+    key: bytes
+    origin: str | None
+    forwarded: str
+    eio_sid: str
+
+
+def opening_of(head: bytes) -> Opening | None:
+    """What an HTTP request's head asks for, if it is a WebSocket for Engine.IO 4 and nothing is odd about it.
+
+    Args:
+        head: up to and without the empty line.
+    """
+    line, *rest = head.split(b"\r\n")
+    asked = _REQUEST_LINE.match(line)
+    if asked is None:
+        return None
+    query = parse_qsl(asked[1].decode(), keep_blank_values=True)
+    fields = dict(query)
+    if len(fields) != len(query) or fields.get("transport") != "websocket" or "j" in fields:
+        return None
+    if "sid" not in fields and fields.get("EIO") != "4":
+        return None
+    headers = _headers(rest)
+    if headers is None or not _asks_for_websocket(headers):
+        return None
+    origin = headers.get(b"origin")
+    return Opening(
+        key=headers[b"sec-websocket-key"],
+        origin=None if origin is None else origin.decode("latin-1"),
+        forwarded=headers.get(b"x-forwarded-for", b"").decode("latin-1"),
+        eio_sid=fields.get("sid", ""),
+    )
+
+
+def _headers(lines: list[bytes]) -> dict[bytes, bytes] | None:
+    headers: dict[bytes, bytes] = {}
+    for line in lines:
+        parts = _HEADER.match(line)
+        if parts is None:
+            return None
+        name = parts[1].lower()
+        if name in headers and name in _SINGLE:
+            return None
+        headers[name] = parts[2] if name not in headers else headers[name] + b", " + parts[2]
+    return headers
+
+
+def _asks_for_websocket(headers: dict[bytes, bytes]) -> bool:
+    tokens = {token.strip() for token in headers.get(b"connection", b"").lower().split(b",")}
+    try:
+        nonce = base64.b64decode(headers.get(b"sec-websocket-key", b""), validate=True)
+    except binascii.Error:
+        return False
+    return (
+        headers.get(b"upgrade", b"").lower() == b"websocket"
+        and b"upgrade" in tokens
+        and headers.get(b"sec-websocket-version") == b"13"
+        and len(nonce) == 16
+        and not headers.keys() & _WITH_BODY
+        and b"host" in headers
+    )
+
+
+def acceptance(key: bytes) -> bytes:
+    """The answer that opens a WebSocket (RFC 6455, section 4.2.2)."""
+    digest = hashlib.sha1(key + _ACCEPT_GUID, usedforsecurity=False).digest()
+    return (
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Accept: " + base64.b64encode(digest) + b"\r\n\r\n"
+    )
+
+
+class Door(asyncio.Protocol):
+    """One TCP connection until it is known what it is for."""
+
+    __slots__ = ("_engine", "_head", "_may_open", "_otherwise", "_timer", "_transport")
+
+    def __init__(
+        self,
+        engine: Engine,
+        otherwise: Callable[[], asyncio.Protocol],
+        may_open: Callable[[Opening, str], bool],
+    ) -> None:
+        """`otherwise` makes the protocol that serves the rest.
+
+        `may_open` says whether a client at an address may have a new session now; aiohttp tells it why not.
+        """
+        self._engine = engine
+        self._otherwise = otherwise
+        self._may_open = may_open
+        self._head = b""
+        self._transport: asyncio.Transport | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client has come."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._timer = asyncio.get_running_loop().call_later(HEAD_SECONDS, self._transport.abort)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        """It went before it said what it wanted."""
+        self._done()
+
+    def data_received(self, data: bytes) -> None:
+        """Waits for the whole head of the first request."""
+        self._head += data
+        end = self._head.find(b"\r\n\r\n")
+        if end < 0 and len(self._head) < MAX_HEAD_BYTES:
+            return
+        transport = self._done()
+        if transport is None:
+            return
+        opening = opening_of(self._head[:end]) if end >= 0 and self._engine.direct else None
+        websocket = None if opening is None else self._opened(transport, opening)
+        if websocket is None:
+            self._hand_over(transport)
+        elif rest := self._head[end + 4 :]:
+            websocket.data_received(rest)
+        self._head = b""
+
+    def _opened(self, transport: asyncio.Transport, opening: Opening) -> WebSocket | None:
+        address = str((transport.get_extra_info("peername") or ("",))[0])
+        if opening.eio_sid:
+            polled = self._engine.upgradable(opening.eio_sid)
+            if polled is None:
+                return None
+            transport.write(acceptance(opening.key))
+            return self._engine.open_upgrade(transport, polled)
+        if not self._may_open(opening, address):
+            return None
+        transport.write(acceptance(opening.key))
+        return self._engine.open_direct(transport, origin=opening.origin, address=address)
+
+    def _hand_over(self, transport: asyncio.Transport) -> None:
+        protocol = self._otherwise()
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+        protocol.data_received(self._head)
+
+    def _done(self) -> asyncio.Transport | None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        transport, self._transport = self._transport, None
+        return transport

@@ -6,7 +6,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chat_api.limits import Limits, refuse_for, take
+from chat_api.limits import FailedLogins, Limits, take
 from chat_api.passwords import Passwords
 from chat_api.problems import BadCredentials, Forbidden, NotFound, UsernameTaken
 from chat_api.sessions import Session, Sessions, User, user_of
@@ -60,24 +60,27 @@ class Accounts:
                 raise UsernameTaken
             return await self._sessions.open(connection, user)
 
-    async def login(self, username: str, password: str) -> Session:
+    async def login(self, username: str, password: str, *, address: str) -> Session:
         """A new session of a user; a failure takes as long and says the same, whatever was wrong.
+
+        Failures count by name and `address`, where the call comes from: a guesser locks nobody else out.
 
         Raises:
             BadCredentials, RateLimited, Forbidden: wrong; too often wrong; kept elsewhere.
         """
         await self._need_to_be_kept_here()
-        failed, name = self._limits.failed_logins, username.lower()
-        refuse_for(failed.wait(name))
+        name = username.lower()
+        failures = FailedLogins(self._limits, name, address)
+        failures.check()
         async with self._engine.connect() as connection:
             row = (await connection.execute(select(users).where(users.c.username == name))).first()
         fits = await self._passwords.fits(
             password,
             None if row is None else row.password_hash,
-            first=lambda: refuse_for(failed.wait(name)),  # many may have been waiting for their turn
+            first=failures.check,  # many may have been waiting for their turn
         )
         if row is None or not fits:
-            take(failed, name)
+            failures.count()
             raise BadCredentials
         async with self._engine.begin() as connection:
             return await self._sessions.open(connection, user_of(row))

@@ -52,6 +52,7 @@ from shared.jwks import JwksKeys
 from shared.ops import Check, ops_routes
 from shared.origins import Origins, cors_middleware
 from shared.presence import Presence
+from shared.proxies import Proxies
 from shared.runtime import StartError, backoff, http_server
 from shared.sessions import EndedSessions
 from shared.stopping import LINGER_SECONDS
@@ -245,7 +246,7 @@ def _groups(parts: _Parts) -> list[Endpoints]:
         kept_here=parts.authority.keeps_accounts_here,
     )
     return [
-        auth_endpoints(accounts, sessions),
+        auth_endpoints(accounts, sessions, Proxies(settings.trusted_proxies)),
         user_endpoints(accounts),
         chat_endpoints(Chats(engine, progress), history),
         member_endpoints(Members(engine)),

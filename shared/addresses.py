@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
 _HOST_NAME: Final = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?")
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _ANY: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104  # compared with, not bound to
@@ -33,6 +35,15 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def networks(text: str) -> tuple[Network, ...]:
+    """Comma-separated addresses and networks such as `10.0.0.0/8`.
+
+    Raises:
+        ValueError: one of them is neither.
+    """
+    return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
 
 
 def base_url(host: str, port: int) -> str:

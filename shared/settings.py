@@ -15,7 +15,16 @@ from pydantic import model_validator as validates_model
 from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from shared.addresses import base_url, checked_url, host_name, http_origin, masked, own_origins
+from shared.addresses import (
+    Network,
+    base_url,
+    checked_url,
+    host_name,
+    http_origin,
+    masked,
+    networks,
+    own_origins,
+)
 from shared.refusals import SettingsError
 
 __all__ = ["Settings", "SettingsError"]
@@ -92,6 +101,9 @@ class Settings(BaseSettings):
     jwt_audience: Name = "roomcast"
     cors_origins: Annotated[tuple[str, ...], NoDecode, for_text(_origins)] = Field(
         (), description="comma-separated origins like https://example.org (scheme, host, port; no path), or *"
+    )
+    trusted_proxies: Annotated[tuple[Network, ...], NoDecode, for_text(networks)] = Field(
+        (), description="comma-separated addresses and networks like 10.0.0.0/8"
     )
     rate_limits: Annotated[bool, for_text(_switch)] = Field(True, description="on or off")
     log_format: Annotated[Literal["console", "json"], for_text(str.lower)] = Field(

@@ -20,6 +20,7 @@ from chat_api.problems import (
 )
 from chat_api.sessions import Session, Sessions, User
 from chat_api.usernames import LONGEST, PATTERN, SHORTEST
+from shared.proxies import Proxies, one_customer
 
 
 class Registration(ApiModel):
@@ -58,9 +59,12 @@ class UserList(ApiModel):
     items: list[User]
 
 
-def auth_endpoints(accounts: Accounts, sessions: Sessions) -> Endpoints:
+def auth_endpoints(accounts: Accounts, sessions: Sessions, proxies: Proxies) -> Endpoints:
     """Registering, logging in and out, refreshing."""
     endpoints = Endpoints("Sessions")
+
+    def customer(request: web.Request) -> str:
+        return one_customer(proxies.address(request))
 
     @endpoints.post(
         "/api/auth/register",
@@ -73,7 +77,7 @@ def auth_endpoints(accounts: Accounts, sessions: Sessions) -> Endpoints:
     )
     async def register(call: Call[Registration, None]) -> web.StreamResponse:
         new = call.body
-        address = call.request.remote or ""
+        address = customer(call.request)
         session = await accounts.register(new.username, new.password, new.display_name, address=address)
         return answer(201, session, _NOT_STORED)
 
@@ -86,7 +90,8 @@ def auth_endpoints(accounts: Accounts, sessions: Sessions) -> Endpoints:
         open=True,
     )
     async def login(call: Call[Credentials, None]) -> web.StreamResponse:
-        session = await accounts.login(call.body.username, call.body.password)
+        address = customer(call.request)
+        session = await accounts.login(call.body.username, call.body.password, address=address)
         return answer(200, session, _NOT_STORED)
 
     @endpoints.post(

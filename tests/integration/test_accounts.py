@@ -18,7 +18,7 @@ from chat_api.accounts import Accounts
 from chat_api.callers import Callers
 from chat_api.http import Caller
 from chat_api.keys import SigningKeys
-from chat_api.limits import Limits
+from chat_api.limits import FailedLogins, Limits
 from chat_api.newcomers import Newcomers
 from chat_api.passwords import Passwords
 from chat_api.problems import (
@@ -144,7 +144,7 @@ async def test_a_username_is_given_once(office: Office) -> None:
 async def test_logging_in_opens_another_session(office: Office) -> None:
     """The same user, another `sid`; the username in any case."""
     first = await office.registered()
-    second = await office.accounts.login(first.user.username.upper(), PASSWORD)
+    second = await office.accounts.login(first.user.username.upper(), PASSWORD, address="192.0.2.1")
     assert second.user == first.user
     assert (await office.claims(first)).session_id != (await office.claims(second)).session_id
 
@@ -157,7 +157,7 @@ async def test_bad_credentials_look_alike(office: Office) -> None:
     for name in (known, a_name(), foreign):
         started = time.perf_counter()
         with pytest.raises(BadCredentials) as refused:
-            await office.accounts.login(name, "wrong password")
+            await office.accounts.login(name, "wrong password", address="192.0.2.1")
         took[name] = time.perf_counter() - started
         assert refused.value.detail == BadCredentials.__doc__
     assert max(took.values()) < 10 * min(took.values())
@@ -165,10 +165,10 @@ async def test_bad_credentials_look_alike(office: Office) -> None:
 
 
 async def test_guessing_is_limited(office: Office) -> None:
-    """Ten failures a minute for a username, however many try at once; the right password waits, too."""
+    """Ten failures a minute for a name and address, however many try at once; elsewhere it goes on."""
     name = (await office.registered()).user.username
     guesses = [*(f"guess {number}" for number in range(59)), PASSWORD]
-    tries = [office.accounts.login(name, guess) for guess in guesses]
+    tries = [office.accounts.login(name, guess, address="192.0.2.1") for guess in guesses]
     got = await asyncio.gather(*tries, return_exceptions=True)
     wrong = sum(isinstance(one, BadCredentials) for one in got)
     limited = [one for one in got if isinstance(one, RateLimited)]
@@ -176,13 +176,26 @@ async def test_guessing_is_limited(office: Office) -> None:
     assert wrong + len(limited) == 60
     assert 1 <= int(limited[0].headers["Retry-After"]) <= 60
     with pytest.raises(RateLimited):
-        await office.accounts.login(name, PASSWORD)
+        await office.accounts.login(name, PASSWORD, address="192.0.2.1")
+    await office.accounts.login(name, PASSWORD, address="192.0.2.2")
+
+
+async def test_guessing_from_many_addresses_is_limited(office: Office) -> None:
+    """A hundred failures a minute for a username, wherever they come from; other names are not touched."""
+    name, other = [(await office.registered()).user.username for _ in range(2)]
+    for number in range(100):
+        FailedLogins(office.accounts._limits, name, f"192.0.2.{number}").count()
+    with pytest.raises(RateLimited):
+        await office.accounts.login(name, PASSWORD, address="192.0.2.200")
+    await office.accounts.login(other, PASSWORD, address="192.0.2.1")
 
 
 async def test_a_good_login_is_never_limited(office: Office) -> None:
     """Only failures count."""
     name = (await office.registered()).user.username
-    sessions = await asyncio.gather(*(office.accounts.login(name, PASSWORD) for _ in range(15)))
+    sessions = await asyncio.gather(
+        *(office.accounts.login(name, PASSWORD, address="192.0.2.1") for _ in range(15))
+    )
     assert len({session.refresh_token for session in sessions}) == 15
 
 
@@ -252,7 +265,7 @@ async def test_other_refresh_tokens_are_refused(office: Office) -> None:
 async def test_logging_out_ends_the_session_at_once(office: Office) -> None:
     """Its tokens are refused everywhere; the user's other sessions go on."""
     session = await office.registered()
-    other = await office.accounts.login(session.user.username, PASSWORD)
+    other = await office.accounts.login(session.user.username, PASSWORD, address="192.0.2.1")
     caller = await office.caller(session)
     await office.sessions.end(caller)
     await office.sessions.end(caller)
@@ -332,7 +345,7 @@ async def test_no_accounts_where_another_issuer_keeps_them(office: Office) -> No
     )
     for asked in (
         accounts.register(a_name(), PASSWORD, "", address="::1"),
-        accounts.login("ada", PASSWORD),
+        accounts.login("ada", PASSWORD, address="192.0.2.1"),
         accounts.refresh("x"),
     ):
         with pytest.raises(Forbidden) as refused:
@@ -355,7 +368,7 @@ async def test_a_stranger_gets_a_row_on_first_sight(office: Office) -> None:
     user = await office.accounts.user(claims.user_id)
     assert (user.username, user.display_name) == (str(claims.username).lower(), "Zoë")
     with pytest.raises(BadCredentials):
-        await office.accounts.login(user.username, PASSWORD)
+        await office.accounts.login(user.username, PASSWORD, address="192.0.2.1")
 
 
 async def test_a_stranger_gets_another_username_when_it_is_taken(office: Office) -> None:

@@ -34,6 +34,7 @@ SET_BY_AN_OPERATOR: Final = {
     "JWT_AUDIENCE": "chat",
     "CORS_ORIGINS": "https://chat.example.org",
     "RATE_LIMITS": "off",
+    "TRUSTED_PROXIES": "10.1.2.3",
     "ACCESS_TOKEN_TTL": "60",
     "REFRESH_TOKEN_TTL": "600",
     "MESSAGE_RETENTION_DAYS": "730",
@@ -72,6 +73,7 @@ def test_what_an_operator_sets_arrives() -> None:
         assert (each.jwt_issuer, each.jwt_audience) == ("https://issuer.example.org", "chat")
         assert each.jwks_url == "https://issuer.example.org/jwks.json"
         assert not each.rate_limits
+        assert [str(network) for network in each.trusted_proxies] == ["10.1.2.3/32"]
 
 
 def test_what_can_be_set_is_documented() -> None:

@@ -123,6 +123,7 @@ async def http_server(
     drain: float = 10.0,
     linger: float = 0.0,
     entrance: Callable[[ProtocolFactory], ProtocolFactory] = lambda of_aiohttp: of_aiohttp,
+    idle: float = 3600.0,
 ) -> AsyncIterator[Stopping]:
     """Serves `app` while the block runs; it listens when the block is entered.
 
@@ -131,6 +132,7 @@ async def http_server(
     `begun` of what it gets, to be seen as stopping earlier.
 
     `entrance` makes what takes connections, of what makes aiohttp's protocols for them.
+    A connection is closed on which no request has come for `idle` seconds, not even its first.
 
     `variables` is how the variables for this address start, such as "API" for `API_HOST` and `API_PORT`.
 
@@ -139,7 +141,7 @@ async def http_server(
     """
     stopping = Stopping()
     stopping.watch(app)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=drain)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=drain, keepalive_timeout=idle)
     await runner.setup()
     try:
         site = _Site(runner, host, port, entrance)

@@ -19,12 +19,14 @@ from shared.interest import InterestLeases, InterestReader
 from shared.ops import Check
 from shared.origins import Origins
 from shared.presence import Presence
+from shared.proxies import Proxies
 from shared.runtime import ProtocolFactory, http_server
 from shared.sessions import EndedSessions
 from shared.tokens import JwksKeys, Verifier
 from ws_gateway.access import CONNECTIONS, ChatAccess
+from ws_gateway.admission import Admission
 from ws_gateway.announcer import Announcer
-from ws_gateway.door import Door
+from ws_gateway.door import Door, Opening
 from ws_gateway.drain import Drain
 from ws_gateway.engine import Engine
 from ws_gateway.fanout import Fanout
@@ -48,6 +50,8 @@ log = structlog.get_logger()
 
 SESSIONS_SECONDS: Final = 2.0
 """How long the start waits to hear which sessions have ended."""
+IDLE_SECONDS: Final = 75.0
+"""How long a connection is kept on which no next request comes; longer than a proxy in front keeps it."""
 RECANCEL_SECONDS: Final = 0.5
 SETTLE_SECONDS: Final = 1.0
 """How long the end waits until others know that its users are gone."""
@@ -63,7 +67,7 @@ async def serve(
     limits: Limits | None = None,
 ) -> None:
     """Serves sockets until `stop` is set, then lets them go and returns; calls `started` once it listens."""
-    limits = limits or Limits(limited=settings.rate_limits)
+    limits = limits or Limits.of(settings)
     async with (
         asyncio.TaskGroup() as tasks,
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=CONNECTIONS)) as http,
@@ -80,6 +84,7 @@ async def serve(
                 settings.gateway_port,
                 variables="GATEWAY",
                 entrance=parts.entrance,
+                idle=IDLE_SECONDS,
             ):
                 log.info("gateway.listening", instance=parts.instance, port=settings.gateway_port)
                 started()
@@ -94,6 +99,9 @@ async def serve(
 class _Parts:
     instance: str
     origins: Origins
+    admission: Admission
+    proxies: Proxies
+    handshake_seconds: float
     keys: JwksKeys
     leases: InterestLeases
     engine: Engine
@@ -121,7 +129,11 @@ class _Parts:
 
     def entrance(self, of_aiohttp: ProtocolFactory) -> ProtocolFactory:
         """Takes WebSockets straight from their connections; aiohttp gets the rest."""
-        return lambda: Door(self.engine, of_aiohttp, may_open=lambda *_: self.keys.loaded)
+
+        def may_open(opening: Opening, peer: str) -> bool:
+            return self.keys.loaded and self.admission.admits(self.proxies.behind(peer, opening.forwarded))
+
+        return lambda: Door(self.engine, of_aiohttp, may_open=may_open, seconds=self.handshake_seconds)
 
     def application(self, bus: Bus, limits: Limits) -> web.Application:
         return application(
@@ -129,7 +141,9 @@ class _Parts:
             origins=self.origins,
             checks=self._checks(bus),
             can_verify=lambda: self.keys.loaded,
-            max_payload=limits.max_payload,
+            admission=self.admission,
+            proxies=self.proxies,
+            limits=limits,
         )
 
     def _checks(self, bus: Bus) -> dict[str, Check]:
@@ -166,7 +180,7 @@ def _assembled(
     instance = _instance_name()
     sockets, rooms = Sockets(), Rooms()
     fanout = Fanout(rooms)
-    engine = Engine(tasks=tasks, max_payload=limits.max_payload, max_waiting=limits.max_waiting)
+    engine = Engine(tasks=tasks, limits=limits)
     keys = JwksKeys(settings.jwks_url, http)
     verifier = Verifier(keys, issuer=settings.jwt_issuer, audience=settings.jwt_audience)
     announcer = Announcer(EventPublisher(bus=bus, interest=InterestReader(redis)))
@@ -188,6 +202,11 @@ def _assembled(
         log.info("socket.ended", sid=socket.sid, user_id=socket.user_id, reason=reason)
         membership.leave_all(socket)
         engine.drop(socket.sid)
+
+    def close(socket: Socket, reason: str) -> None:
+        log.warning("socket.closed", sid=socket.sid, user_id=socket.user_id, reason=reason)
+        membership.leave_all(socket)
+        engine.close(socket.connection)
 
     access = ChatAccess(url=settings.api_url, http=http)
     sessions = LiveSessions(store=EndedSessions(redis), sockets=sockets, end=end)
@@ -228,12 +247,16 @@ def _assembled(
             ended=sessions.ended,
             token_life=token_life,
             announce=announcer.announce,
+            close=close,
         ),
         token_life=token_life,
     )
     return _Parts(
         instance=instance,
         origins=origins,
+        admission=Admission(limits, connections=lambda: engine.connections),
+        proxies=Proxies(settings.trusted_proxies),
+        handshake_seconds=limits.handshake_seconds,
         keys=keys,
         leases=leases,
         engine=engine,

@@ -15,10 +15,9 @@ from typing import Final, cast
 from urllib.parse import parse_qsl
 
 from ws_gateway.engine import Engine
+from ws_gateway.metrics import HANDSHAKE_TIMEOUT, LIMITED
 from ws_gateway.websocket import WebSocket
 
-HEAD_SECONDS: Final = 10.0
-"""How long a client has to send the head of its first request."""
 MAX_HEAD_BYTES: Final = 16 * 1024
 
 _ACCEPT_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -116,21 +115,23 @@ def acceptance(key: bytes) -> bytes:
 class Door(asyncio.Protocol):
     """One TCP connection until it is known what it is for."""
 
-    __slots__ = ("_engine", "_head", "_may_open", "_otherwise", "_timer", "_transport")
+    __slots__ = ("_engine", "_head", "_may_open", "_otherwise", "_seconds", "_timer", "_transport")
 
     def __init__(
         self,
         engine: Engine,
         otherwise: Callable[[], asyncio.Protocol],
         may_open: Callable[[Opening, str], bool],
+        seconds: float,
     ) -> None:
-        """`otherwise` makes the protocol that serves the rest.
+        """`otherwise` makes the protocol that serves the rest; a client has `seconds` for its first request.
 
         `may_open` says whether a client at an address may have a new session now; aiohttp tells it why not.
         """
         self._engine = engine
         self._otherwise = otherwise
         self._may_open = may_open
+        self._seconds = seconds
         self._head = b""
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -138,7 +139,12 @@ class Door(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has come."""
         self._transport = cast("asyncio.Transport", transport)
-        self._timer = asyncio.get_running_loop().call_later(HEAD_SECONDS, self._transport.abort)
+        self._timer = asyncio.get_running_loop().call_later(self._seconds, self._give_up)
+
+    def _give_up(self) -> None:
+        LIMITED.labels(HANDSHAKE_TIMEOUT).inc()
+        if self._transport is not None:
+            self._transport.abort()
 
     def connection_lost(self, _: Exception | None) -> None:
         """It went before it said what it wanted."""

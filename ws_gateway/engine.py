@@ -23,13 +23,13 @@ from socketio import packet as sio
 from ws_gateway.connections import CLIENT_DISCONNECT, SERVER_DISCONNECT, SLOW_CONSUMER, Connection
 from ws_gateway.direct import DirectConnection, Pings
 from ws_gateway.frames import Frame, ack_frame
-from ws_gateway.metrics import SLOW_CONSUMERS
+from ws_gateway.limits import Limits
+from ws_gateway.metrics import HANDSHAKE_TIMEOUT, LIMITED, SLOW_CONSUMERS
 from ws_gateway.stock import Polled, StockServer
 from ws_gateway.websocket import WebSocket, WebSockets
 
 log = structlog.get_logger()
 
-WITHOUT_SOCKET_SECONDS: Final = 10.0
 MAX_ATTACHMENTS: Final = 10
 
 _EVENTS: Final = frozenset({sio.EVENT, sio.BINARY_EVENT})
@@ -95,7 +95,7 @@ class _BadPacketError(ValueError):
 
 
 class Engine:
-    """The Socket.IO server. `tasks` runs what clients ask; sizes are in bytes.
+    """The Socket.IO server. `tasks` runs what clients ask.
 
     Attributes:
         application: set before the first client comes.
@@ -104,16 +104,20 @@ class Engine:
 
     application: Application
 
-    def __init__(self, *, tasks: asyncio.TaskGroup, max_payload: int, max_waiting: int) -> None:
+    def __init__(self, *, tasks: asyncio.TaskGroup, limits: Limits) -> None:
         self._tasks = tasks
-        self._max_payload = max_payload
-        self._max_waiting = max_waiting
+        self._limits = limits
         self._websockets = WebSockets()
         self._pings = Pings()
         self._connections: set[Connection] = set()
         self._sockets: dict[str, Connection] = {}
-        self._stock = StockServer(self, max_payload=max_payload, max_waiting=max_waiting, run=self._run)
+        self._stock = StockServer(self, limits=limits, run=self._run)
         self.direct = self._stock.holds
+
+    @property
+    def connections(self) -> int:
+        """How many connections there are, with a socket or without."""
+        return len(self._connections)
 
     async def handle_request(self, request: web.Request) -> web.StreamResponse:
         """Answers an Engine.IO request that came over HTTP."""
@@ -125,7 +129,7 @@ class Engine:
         """Gives a client the WebSocket that it asked for, as its connection."""
         connection = DirectConnection(self, origin=origin, address=address)
         websocket = self._websocket(transport, connection)
-        connection.open(websocket, max_payload=self._max_payload)
+        connection.open(websocket, max_payload=self._limits.max_payload)
         self._pings.add(connection)
         return websocket
 
@@ -138,7 +142,7 @@ class Engine:
         upgrade = polled.upgrade()
         websocket = self._websocket(transport, upgrade)
         upgrade.websocket = websocket
-        asyncio.get_running_loop().call_later(WITHOUT_SOCKET_SECONDS, upgrade.give_up)
+        asyncio.get_running_loop().call_later(self._limits.handshake_seconds, upgrade.give_up)
         return websocket
 
     def _websocket(self, transport: asyncio.Transport, owner: Any) -> WebSocket:
@@ -146,8 +150,8 @@ class Engine:
             transport,
             owner,
             all_=self._websockets,
-            max_message=self._max_payload,
-            max_waiting=self._max_waiting,
+            max_message=self._limits.max_payload,
+            max_waiting=self._limits.max_waiting,
         )
 
     # --- ends ---
@@ -197,9 +201,7 @@ class Engine:
         connection.ended = True
         connection.backlog = connection.attachments_due = None
         self._connections.discard(connection)
-        if connection.timer is not None:
-            connection.timer.cancel()
-            connection.timer = None
+        self._stop_timer(connection)
         if connection.connected:
             self._disconnect(connection, reason)
 
@@ -207,6 +209,7 @@ class Engine:
         """A client does not take what waits for it."""
         log.warning("engine.slow_consumer", connection=connection.sid, waiting_bytes=waiting)
         SLOW_CONSUMERS.inc()
+        LIMITED.labels("slow_consumer").inc()
         self.lost(connection, SLOW_CONSUMER)
         connection.abort()
 
@@ -221,7 +224,7 @@ class Engine:
             return
         if connection.backlog is not None:
             connection.backlog.append(data)
-            if sum(map(len, connection.backlog)) > self._max_payload:
+            if sum(map(len, connection.backlog)) > self._limits.max_payload:
                 self.failed(connection, "too much before its socket was let in")
             return
         try:
@@ -276,12 +279,14 @@ class Engine:
         else:
             connection.socket = secrets.token_urlsafe(15)
             connection.backlog = []
+            self._stop_timer(connection)  # the client has done its part
             connection.hold()
             self._run(self._connect(connection, connection.socket, auth))
 
     async def _connect(self, connection: Connection, sid: str, auth: object) -> None:
         if not await self._admitted(Arrival(sid, connection, connection.origin, auth)):
             connection.socket = None
+            self._expect_socket(connection)
         else:
             self._take_in(connection, sid)
         waiting, connection.backlog = connection.backlog, None
@@ -290,9 +295,6 @@ class Engine:
         connection.resume()
 
     def _take_in(self, connection: Connection, sid: str) -> None:
-        if connection.timer is not None:
-            connection.timer.cancel()
-            connection.timer = None
         connection.send(Frame(f"{sio.CONNECT}{orjson.dumps({'sid': sid}).decode()}"))
         connection.connected = True
         self._sockets[sid] = connection
@@ -332,10 +334,19 @@ class Engine:
             del self._sockets[sid]
             self.application.gone(sid, reason)
 
+    def _stop_timer(self, connection: Connection) -> None:
+        if connection.timer is not None:
+            connection.timer.cancel()
+            connection.timer = None
+
     def _expect_socket(self, connection: Connection) -> None:
         if connection.timer is None and not connection.ended:
             loop = asyncio.get_running_loop()
-            connection.timer = loop.call_later(WITHOUT_SOCKET_SECONDS, self.close, connection)
+            connection.timer = loop.call_later(self._limits.handshake_seconds, self._no_socket, connection)
+
+    def _no_socket(self, connection: Connection) -> None:
+        LIMITED.labels(HANDSHAKE_TIMEOUT).inc()
+        self.close(connection)
 
     def _ask(self, connection: Connection, packet: Any) -> None:
         sid = connection.socket

@@ -36,16 +36,26 @@ class UseRestError(GatewayError):
     code = "use_rest"
 
 
-class RateLimitedError(GatewayError):
+class LimitError(GatewayError):
+    """More than one may have."""
+
+
+class RateLimitedError(LimitError):
     """Too many events; wait a moment."""
 
     code = "rate_limited"
 
 
-class TooManyRoomsError(GatewayError):
+class TooManyRoomsError(LimitError):
     """This socket is in as many chats as one socket may be; leave one first."""
 
     code = "too_many_rooms"
+
+
+class TooManySocketsError(LimitError):
+    """This user has as many sockets here as one user may; close one first."""
+
+    code = "too_many_sockets"
 
 
 class NotJoinedError(GatewayError):

@@ -2,23 +2,27 @@
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
 from shared.ids import now, rfc3339
 from shared.tokens import Claims
-from ws_gateway.engine import Arrival, Reply
+from ws_gateway.engine import Arrival, ArrivalRefusedError, Reply
+from ws_gateway.errors import TooManySocketsError
 from ws_gateway.fanout import Fanout
 from ws_gateway.handlers import Handlers
 from ws_gateway.handshake import Handshake
-from ws_gateway.limits import Limits, TokenBucket
+from ws_gateway.limits import Limits, Places, TokenBucket
 from ws_gateway.membership import Membership
-from ws_gateway.metrics import SOCKETS
+from ws_gateway.metrics import LIMITED, REFUSED, SOCKETS
 from ws_gateway.sockets import Socket, Sockets
 from ws_gateway.token_life import TokenLife, unix_time_text
 
 log = structlog.get_logger()
+
+PATIENCE: Final = 10
+"""A socket that asks so many times as much as it may is closed: refusing costs as well."""
 
 
 class Gateway:
@@ -45,6 +49,7 @@ class Gateway:
         self._token_life = token_life
         self._clock = clock
         self._arriving: dict[str, Socket] = {}
+        self._places = Places(limits.sockets_per_user if limits.limited else None)
 
     async def admit(self, arrival: Arrival) -> None:
         """Checks a client and gets it a place in its user's room, so that it misses nothing from then on.
@@ -53,12 +58,25 @@ class Gateway:
             ArrivalRefusedError: it may not come in.
             ArrivalPostponedError: that cannot be told now.
         """
+        try:
+            await self._admit(arrival)
+        except ArrivalRefusedError as refusal:
+            REFUSED.labels(refusal.code).inc()
+            log.info("handshake.refused", code=refusal.code)
+            raise
+
+    async def _admit(self, arrival: Arrival) -> None:
         token, claims = await self._handshake.check(arrival)
+        if not self._places.take(claims.user_id):
+            refusal = TooManySocketsError()
+            LIMITED.labels(refusal.code).inc()
+            raise ArrivalRefusedError(refusal.code, refusal.message)
         socket = self._socket(arrival, token, claims)
         try:
             await self._membership.enter_own(socket)
             self._handshake.check_still(claims)
         except BaseException:
+            self._places.leave(socket.user_id)
             self._membership.leave_all(socket)
             raise
         self._arriving[arrival.sid] = socket
@@ -87,6 +105,7 @@ class Gateway:
         if socket is None:
             return
         socket.gone = True
+        self._places.leave(socket.user_id)
         self._token_life.stop(socket)
         self._membership.leave_all(socket)
         self._sockets.remove(socket)
@@ -95,7 +114,10 @@ class Gateway:
 
     def _socket(self, arrival: Arrival, token: str, claims: Claims) -> Socket:
         limits = self._limits
-        bucket = TokenBucket(rate=limits.events_per_second, burst=limits.burst, clock=self._clock)
+        bucket, patience = (
+            TokenBucket(rate=times * limits.events_per_second, burst=times * limits.burst, clock=self._clock)
+            for times in (1, PATIENCE)
+        )
         return Socket(
             sid=arrival.sid,
             connection=arrival.connection,
@@ -105,6 +127,7 @@ class Gateway:
             token=token,
             expires_at=claims.expires_at,
             bucket=bucket if limits.limited else None,
+            patience=patience if limits.limited else None,
         )
 
     def _welcome(self, socket: Socket) -> dict[str, Any]:
@@ -118,5 +141,7 @@ class Gateway:
                 "maxPayload": self._limits.max_payload,
                 "maxRooms": self._limits.max_rooms,
                 "eventsPerSecond": self._limits.events_per_second,
+                "eventsBurst": self._limits.burst,
+                "maxSockets": self._limits.sockets_per_user,
             },
         }

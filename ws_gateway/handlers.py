@@ -14,6 +14,7 @@ from ws_gateway.errors import (
     ForbiddenError,
     GatewayError,
     InvalidPayloadError,
+    LimitError,
     NotJoinedError,
     RateLimitedError,
     TokenInvalidError,
@@ -24,6 +25,7 @@ from ws_gateway.errors import (
 )
 from ws_gateway.joining import Joining
 from ws_gateway.membership import Membership
+from ws_gateway.metrics import LIMITED
 from ws_gateway.payloads import JoinChat, RefreshToken, Typing, canonical_id, chat_id_of, only
 from ws_gateway.sockets import Socket, Sockets
 from ws_gateway.token_life import TokenLife, unix_time_text
@@ -33,6 +35,7 @@ log = structlog.get_logger()
 Handler = Callable[[Socket, list[Any], Reply], Awaitable[None]]
 """Acknowledges by itself, or raises the `GatewayError` to be acknowledged with."""
 
+FLOODING: Final = "flooding"
 _OK: Final = b'{"ok":true}'
 
 
@@ -50,6 +53,7 @@ class Handlers:
         ended: Callable[[str], bool],
         token_life: TokenLife,
         announce: Callable[[Event], None],
+        close: Callable[[Socket, str], None],
     ) -> None:
         self._instance = instance
         self._sockets = sockets
@@ -59,6 +63,7 @@ class Handlers:
         self._ended = ended
         self._token_life = token_life
         self._announce = announce
+        self._close = close
         self._table: Mapping[object, Handler] = {
             "join-user": self._join_user,
             "join-chat": self._join_chat,
@@ -72,17 +77,26 @@ class Handlers:
     async def handle(self, socket: Socket, event: object, arguments: list[Any], reply: Reply) -> None:
         """Does what the client asks and acknowledges it, whatever happens."""
         try:
-            if socket.bucket is not None and not socket.bucket.take():
-                raise RateLimitedError
+            self._check_rate(socket)
             handler = self._table.get(event) if isinstance(event, str) else None
             if handler is None:
                 raise UnknownEventError
             await handler(socket, arguments, reply)
         except GatewayError as error:
+            if isinstance(error, LimitError):
+                LIMITED.labels(error.code).inc()
             reply(orjson.dumps(error.answer()))
         except Exception:
             log.exception("handlers.failed", sid=socket.sid)
             reply(orjson.dumps(GatewayError().answer()))
+
+    def _check_rate(self, socket: Socket) -> None:
+        if socket.bucket is None or socket.bucket.take():
+            return
+        if socket.patience is not None and not socket.patience.take() and not socket.gone:
+            LIMITED.labels(FLOODING).inc()
+            self._close(socket, FLOODING)
+        raise RateLimitedError
 
     async def _join_user(self, socket: Socket, arguments: list[Any], reply: Reply) -> None:
         given = only(arguments) if arguments else None

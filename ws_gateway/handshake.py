@@ -9,7 +9,6 @@ from shared.origins import Origins
 from shared.tokens import Claims, KeysUnavailableError, TokenRefusedError, Verifier
 from ws_gateway.engine import Arrival, ArrivalPostponedError, ArrivalRefusedError
 from ws_gateway.errors import TokenInvalidError, token_error
-from ws_gateway.metrics import REFUSED
 
 log = structlog.get_logger()
 
@@ -40,16 +39,11 @@ class Handshake:
             ArrivalRefusedError: with the contract's code.
             ArrivalPostponedError: the keys to verify the token with cannot be had now.
         """
-        try:
-            if not self._origins.allows(arrival.origin):
-                raise ArrivalRefusedError(ORIGIN_FORBIDDEN, "Pages of this origin may not connect.")
-            if self._draining():
-                raise ArrivalRefusedError(DRAINING, "This gateway is about to stop; connect again.")
-            return await self._verified(arrival.auth)
-        except ArrivalRefusedError as refusal:
-            REFUSED.labels(refusal.code).inc()
-            log.info("handshake.refused", code=refusal.code)
-            raise
+        if not self._origins.allows(arrival.origin):
+            raise ArrivalRefusedError(ORIGIN_FORBIDDEN, "Pages of this origin may not connect.")
+        if self._draining():
+            raise ArrivalRefusedError(DRAINING, "This gateway is about to stop; connect again.")
+        return await self._verified(arrival.auth)
 
     def check_still(self, claims: Claims) -> None:
         """Refuses a client whose session has ended, or that came too late, since it was checked.

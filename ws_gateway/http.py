@@ -1,5 +1,6 @@
 """The gateway's HTTP: Socket.IO's path, the operational paths, and 404 at once for everything else."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -8,8 +9,12 @@ from aiohttp.typedefs import Handler, Middleware
 
 from shared.ops import Check, ops_routes
 from shared.origins import Origins, cors_middleware
+from shared.proxies import Proxies
 from shared.telemetry import http_middleware
+from ws_gateway.admission import Admission
 from ws_gateway.engine import Engine
+from ws_gateway.limits import Limits
+from ws_gateway.metrics import HANDSHAKE_TIMEOUT, LIMITED, PAYLOAD_TOO_LARGE
 
 PATHS: Final = ("/socket.io/", "/socket.io")
 RETRY_SECONDS: Final = "1"
@@ -21,7 +26,9 @@ def application(
     origins: Origins,
     checks: Mapping[str, Check],
     can_verify: Callable[[], bool],
-    max_payload: int,
+    admission: Admission,
+    proxies: Proxies,
+    limits: Limits,
 ) -> web.Application:
     """The application to serve.
 
@@ -29,17 +36,21 @@ def application(
     """
 
     async def socket_io(request: web.Request) -> web.StreamResponse:
-        if "sid" not in request.query and not can_verify():
-            return web.Response(status=503, text="Not ready", headers={hdrs.RETRY_AFTER: RETRY_SECONDS})
+        if "sid" not in request.query and request.method == hdrs.METH_GET:
+            if not can_verify():
+                return web.Response(status=503, text="Not ready", headers={hdrs.RETRY_AFTER: RETRY_SECONDS})
+            if (refusal := admission.turned_away(proxies.address(request))) is not None:
+                return refusal.response()
         if "j" in request.query:  # JSONP ended with Socket.IO 2
             return web.Response(status=400, text="JSONP is not supported")
+        await _whole(request, limits.handshake_seconds)
         response: web.StreamResponse = await engine.handle_request(request)
         if not response.prepared:
             response.headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
         return response
 
     app = web.Application(
-        middlewares=[_observed_but_for(PATHS), cors_middleware(origins)], client_max_size=max_payload
+        middlewares=[_observed_but_for(PATHS), cors_middleware(origins)], client_max_size=limits.max_payload
     )
     app.add_routes(ops_routes(checks))
     for path in PATHS:
@@ -47,6 +58,19 @@ def application(
         app.router.add_post(path, socket_io)
         app.router.add_options(path, socket_io)
     return app
+
+
+async def _whole(request: web.Request, seconds: float) -> None:
+    """Has the body of a request, which is kept with it then."""
+    try:
+        async with asyncio.timeout(seconds):
+            await request.read()
+    except TimeoutError:
+        LIMITED.labels(HANDSHAKE_TIMEOUT).inc()
+        raise web.HTTPRequestTimeout(headers={hdrs.CONNECTION: "close"}) from None
+    except web.HTTPRequestEntityTooLarge:
+        LIMITED.labels(PAYLOAD_TOO_LARGE).inc()
+        raise
 
 
 def _observed_but_for(paths: tuple[str, ...]) -> Middleware:

@@ -1,30 +1,61 @@
-"""What one socket may use of a gateway."""
+"""What may be used of a gateway: by one socket, by one user, by all together."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
+
+from ws_gateway.settings import GatewaySettings
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds per socket.
+    """The bounds of one gateway process.
 
     Attributes:
         max_payload: bytes of one message, or of one long-polling body, from a client.
         max_rooms: chats that a socket may be in at once.
-        events_per_second: what a client may ask for in the long run.
+        events_per_second: what a socket may ask for in the long run.
         burst: how much of it at once; a client that comes back joins all its rooms in one go.
         max_waiting: bytes of events that may wait for a client that does not read.
+        sockets_per_user: sockets of one user at once.
+        max_sockets: sockets at once.
+        handshakes_per_second: connections that may be opened in the long run, by all together.
+        handshakes_per_address: the same from one address.
+        handshake_seconds: for each step from the TCP connection to the socket.
         held_events: events of a room that are kept while a socket joins it.
-        limited: whether `events_per_second` and `burst` are kept to.
+        limited: whether rates, and `sockets_per_user`, are kept to.
     """
 
-    max_payload: int = 65536
+    max_payload: int = 65_536
     max_rooms: int = 200
     events_per_second: int = 100
     burst: int = 250
     max_waiting: int = 1024 * 1024
+    sockets_per_user: int = 250
+    max_sockets: int = 50_000
+    handshakes_per_second: int = 500
+    handshakes_per_address: int = 250
+    handshake_seconds: float = 10.0
     held_events: int = 4096
     limited: bool = True
+
+    @classmethod
+    def of(cls, settings: GatewaySettings) -> Self:
+        """As configured."""
+        return cls(
+            max_payload=settings.gateway_max_payload,
+            max_rooms=settings.gateway_max_rooms,
+            events_per_second=settings.gateway_events_per_second,
+            burst=settings.gateway_events_burst,
+            max_waiting=settings.gateway_max_waiting,
+            sockets_per_user=settings.gateway_sockets_per_user,
+            max_sockets=settings.gateway_max_sockets,
+            handshakes_per_second=settings.gateway_handshakes_per_second,
+            handshakes_per_address=settings.gateway_handshakes_per_address,
+            handshake_seconds=settings.gateway_handshake_seconds,
+            limited=settings.rate_limits,
+        )
 
 
 class TokenBucket:
@@ -48,3 +79,24 @@ class TokenBucket:
             return False
         self._tokens -= 1
         return True
+
+
+class Places:
+    """So many at once for each key; None: as many as come."""
+
+    def __init__(self, each: int | None) -> None:
+        self._each = each
+        self._taken: Counter[str] = Counter()
+
+    def take(self, key: str) -> bool:
+        """Takes a place, if there is one."""
+        if self._each is not None and self._taken[key] >= self._each:
+            return False
+        self._taken[key] += 1
+        return True
+
+    def leave(self, key: str) -> None:
+        """Gives a place back."""
+        self._taken[key] -= 1
+        if not self._taken[key]:
+            del self._taken[key]

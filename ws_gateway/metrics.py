@@ -15,6 +15,13 @@ JOINS: Final = Counter(
     "roomcast_gateway_joins", "Asked join-chats by outcome: ok or the error's code.", ["outcome"]
 )
 REFUSED: Final = Counter("roomcast_gateway_refused_handshakes", "Refused handshakes.", ["code"])
+LIMITED: Final = Counter(
+    "roomcast_gateway_limited",
+    "What was refused, and connections that were closed, for a limit, by the limit's code.",
+    ["code"],
+)
+HANDSHAKE_TIMEOUT: Final = "handshake_timeout"
+PAYLOAD_TOO_LARGE: Final = "payload_too_large"
 RESYNCS: Final = Counter("roomcast_gateway_resyncs", "Sockets told that they may have missed something.")
 EVICTIONS: Final = Counter("roomcast_gateway_evictions", "Sockets put out of a chat.")
 SLOW_CONSUMERS: Final = Counter(

@@ -1,7 +1,26 @@
-"""Settings of the gateway."""
+"""Settings of the gateway: what all services share, and what may be used of a gateway."""
 
-from shared.settings import Settings
+from typing import Any
+
+from pydantic import Field
+
+from shared.settings import Settings, WholeNumber
+
+
+def _number(default: int, low: int, high: int, what: str = "a whole number") -> Any:
+    return Field(default, ge=low, le=high, description=f"{what}, {low} to {high}")
 
 
 class GatewaySettings(Settings):
-    """The gateway reads what all services share, and nothing else."""
+    """What the gateway reads beside what all services share; `Limits` tells what each bounds."""
+
+    gateway_max_payload: WholeNumber = _number(65_536, 1024, 1_048_576, "a number of bytes")
+    gateway_max_rooms: WholeNumber = _number(200, 1, 10_000)
+    gateway_events_per_second: WholeNumber = _number(100, 1, 10_000)
+    gateway_events_burst: WholeNumber = _number(250, 1, 100_000)
+    gateway_max_waiting: WholeNumber = _number(1_048_576, 65_536, 67_108_864, "a number of bytes")
+    gateway_sockets_per_user: WholeNumber = _number(250, 1, 1_000_000)
+    gateway_max_sockets: WholeNumber = _number(50_000, 1, 1_000_000)
+    gateway_handshakes_per_second: WholeNumber = _number(500, 1, 100_000)
+    gateway_handshakes_per_address: WholeNumber = _number(250, 1, 100_000)
+    gateway_handshake_seconds: WholeNumber = _number(10, 1, 60, "a number of seconds")

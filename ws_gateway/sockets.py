@@ -27,6 +27,8 @@ class Socket:
     Attributes:
         sid: its Socket.IO id, which the client knows.
         expires_at: Unix second at which `token` expires.
+        bucket: what it may ask; None when that is not limited.
+        patience: how often it may be refused for asking more, before it is closed.
         chats: its subscriptions of chat rooms, by room.
         own: its subscription of its user's room.
         gone: it is no more.
@@ -41,6 +43,7 @@ class Socket:
     token: str
     expires_at: int
     bucket: TokenBucket | None = None
+    patience: TokenBucket | None = None
     chats: "dict[str, Subscription]" = field(default_factory=dict)
     own: "Subscription | None" = None
     gone: bool = False

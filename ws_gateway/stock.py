@@ -34,8 +34,9 @@ from ws_gateway.connections import (
 )
 from ws_gateway.direct import PING_INTERVAL_SECONDS, PING_TIMEOUT_SECONDS
 from ws_gateway.frames import Frame, text_frame
-from ws_gateway.metrics import DIRECT
-from ws_gateway.websocket import WebSocket
+from ws_gateway.limits import Limits
+from ws_gateway.metrics import DIRECT, HANDSHAKE_TIMEOUT, LIMITED, PAYLOAD_TOO_LARGE
+from ws_gateway.websocket import TOO_BIG, WebSocket
 
 log = structlog.get_logger()
 
@@ -56,16 +57,16 @@ def installed() -> dict[str, str]:
 
 
 class StockServer:
-    """python-engineio's server, whose connections are `Polled`; sizes are in bytes.
+    """python-engineio's server, whose connections are `Polled`.
 
     Attributes:
         holds: the installed versions are those that this file was written for.
     """
 
-    def __init__(self, sessions: Sessions, *, max_payload: int, max_waiting: int, run: Run) -> None:
-        Payload.max_decode_packets = max_payload
+    def __init__(self, sessions: Sessions, *, limits: Limits, run: Run) -> None:
+        Payload.max_decode_packets = limits.max_payload
         self._sessions = sessions
-        self._max_waiting = max_waiting
+        self._max_waiting = limits.max_waiting
         self._run = run
         self._polled: dict[str, Polled] = {}
         self._server = _Server(
@@ -74,10 +75,11 @@ class StockServer:
             cors_allowed_origins=[],
             http_compression=False,
             async_handlers=False,
-            max_http_buffer_size=max_payload,
+            max_http_buffer_size=limits.max_payload,
             ping_interval=PING_INTERVAL_SECONDS,
             ping_timeout=PING_TIMEOUT_SECONDS,
         )
+        self._server.handshake_seconds = limits.handshake_seconds
         self._server._async = {  # noqa: SLF001  # how the transport is chosen
             **self._server._async,  # noqa: SLF001
             "websocket": _WebSocket,
@@ -294,7 +296,8 @@ class Upgrade:
 
     def give_up(self) -> None:
         """The client had its time."""
-        if self.websocket.owner is self:
+        if self.websocket.owner is self and not self.websocket.closing:
+            LIMITED.labels(HANDSHAKE_TIMEOUT).inc()
             self.websocket.abort()
 
     def slow(self, waiting: int) -> None:
@@ -376,6 +379,7 @@ class _Server(engineio.AsyncServer):  # type: ignore[misc]  # python-engineio ha
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
+        self.handshake_seconds = 0.0
         self.websockets: set[_WebSocket] = set()
         self.no_websockets = asyncio.Event()
         self.no_websockets.set()
@@ -415,6 +419,7 @@ class _WebSocket:
         self._connection.websocket = self
         self._server.websockets.add(self)
         self._server.no_websockets.clear()
+        asyncio.get_running_loop().call_later(self._server.handshake_seconds, self._give_up)
         try:
             await self._serve(self)
         except (ValueError, TypeError, RecursionError, OSError) as error:
@@ -422,6 +427,12 @@ class _WebSocket:
         finally:
             await self._end()
         return self._response
+
+    def _give_up(self) -> None:
+        """The client had its time to come over."""
+        if self._connection.upgrading:
+            LIMITED.labels(HANDSHAKE_TIMEOUT).inc()
+            self.abort()
 
     async def _end(self) -> None:
         """Ends the connection too, unless the WebSocket was an upgrade that failed: then polling goes on."""
@@ -448,6 +459,8 @@ class _WebSocket:
     async def wait(self) -> str | bytes:
         data = (await self._response.receive()).data
         if not isinstance(data, str | bytes):
+            if self._response.close_code == TOO_BIG:
+                LIMITED.labels(PAYLOAD_TOO_LARGE).inc()
             raise OSError("closed")
         return data
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Final, Protocol
 
 from ws_gateway.frames import Frame, frame_head
+from ws_gateway.metrics import LIMITED, PAYLOAD_TOO_LARGE
 
 HIGH_WATER: Final = 64 * 1024
 """Bytes in the transport's buffer from which on frames wait here instead."""
@@ -321,6 +322,8 @@ class WebSocket(asyncio.Protocol):
 
     def _fail(self, code: int) -> None:
         """Ends a WebSocket on which nothing can be understood any more."""
+        if code == TOO_BIG:
+            LIMITED.labels(PAYLOAD_TOO_LARGE).inc()
         self.close(code)
         self.owner.lost()
         self.owner = _NOBODY

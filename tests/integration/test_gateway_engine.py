@@ -12,8 +12,10 @@ from clients import NodeClient, NodeDriver
 from gateways import RunningGateway, message_created, running_gateway
 
 from shared.events import Event, user_room
-from ws_gateway import engine, stock
-from ws_gateway.metrics import DIRECT, SLOW_CONSUMERS
+from shared.tokens import Claims, Verifier
+from ws_gateway import stock
+from ws_gateway.limits import Limits
+from ws_gateway.metrics import DIRECT, HANDSHAKE_TIMEOUT, LIMITED, SLOW_CONSUMERS
 
 
 @pytest.fixture(scope="module", params=["direct", "stock"])
@@ -183,17 +185,63 @@ async def test_a_client_that_does_not_read_is_closed_and_nobody_else_notices(
     assert 10 < len(numbers) < 200
 
 
+@pytest.fixture(scope="module")
+async def hasty() -> AsyncIterator[RunningGateway]:
+    """A gateway that does not wait long."""
+    limits = Limits(handshake_seconds=0.3, limited=False)
+    async with fakeredis.FakeAsyncRedis() as store, running_gateway(store, limits=limits) as running:
+        yield running
+
+
+@pytest.mark.parametrize("packets", [[], ["40"], ["40/admin,"], ['40{"token":"x"}']])
 async def test_without_a_socket_a_connection_ends(
-    gateway: RunningGateway, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+    hasty: RunningGateway, http: aiohttp.ClientSession, packets: list[str]
 ) -> None:
-    """Whoever never asks for one, is refused, or was disconnected, does not stay."""
-    monkeypatch.setattr(engine, "WITHOUT_SOCKET_SECONDS", 0.2)
-    for packets in ([], ["40"], ["40/admin,"], ['40{"token":"x"}']):
-        async with http.ws_connect(f"{gateway.url}/socket.io/?EIO=4&transport=websocket") as socket:
-            raw = Raw(socket)
-            await raw.send(*packets)
-            while await raw.receive() is not None:
-                pass
+    """Whoever never asks for one, or is refused, does not stay; that is counted."""
+    before = LIMITED.labels(HANDSHAKE_TIMEOUT)._value.get()
+    async with http.ws_connect(f"{hasty.url}/socket.io/?EIO=4&transport=websocket") as socket:
+        raw = Raw(socket)
+        await raw.send(*packets)
+        while await raw.receive() is not None:
+            pass
+    assert LIMITED.labels(HANDSHAKE_TIMEOUT)._value.get() == before + 1
+
+
+@pytest.mark.parametrize("packets", [[], ["2probe"]])
+async def test_an_upgrade_that_does_not_go_on_ends(
+    hasty: RunningGateway, http: aiohttp.ClientSession, packets: list[str]
+) -> None:
+    """Its WebSocket is cut; the session goes on by polling."""
+    url = f"{hasty.url}/socket.io/?EIO=4&transport="
+    async with http.get(url + "polling") as response:
+        sid = orjson.loads((await response.text())[1:])["sid"]
+    connect = "40" + orjson.dumps({"token": hasty.api.token("ada")}).decode()
+    async with http.post(f"{url}polling&sid={sid}", data=connect) as response:
+        assert response.status == 200
+    before = LIMITED.labels(HANDSHAKE_TIMEOUT)._value.get()
+    async with http.ws_connect(f"{url}websocket&sid={sid}") as socket:
+        raw = Raw(socket)
+        await raw.send(*packets)
+        assert await raw.receive() == ("3probe" if packets else None)
+        assert await raw.receive() is None
+    assert LIMITED.labels(HANDSHAKE_TIMEOUT)._value.get() == before + 1
+    async with http.get(f"{url}polling&sid={sid}") as response:
+        assert (await response.text()).startswith(("40{", "6"))
+
+
+async def test_a_handshake_that_is_being_looked_at_has_its_time(
+    hasty: RunningGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client has done its part: it is not closed for what the gateway waits for."""
+    at_once = Verifier.verify
+
+    async def slowly(verifier: Verifier, token: str) -> Claims:
+        await asyncio.sleep(0.6)
+        return await at_once(verifier, token)
+
+    monkeypatch.setattr(Verifier, "verify", slowly)
+    client = await hasty.connect("ada")
+    assert (await client.emit("heartbeat"))["ok"]
 
 
 async def test_long_polling_takes_as_many_packets_as_fit(

@@ -43,7 +43,13 @@ async def test_a_socket_is_told_who_it_is(gateway: RunningGateway) -> None:
     assert welcome == {
         "userId": "ada",
         "sessionId": "session-ada",
-        "limits": {"maxPayload": 65536, "maxRooms": 200, "eventsPerSecond": 100},
+        "limits": {
+            "maxPayload": 65536,
+            "maxRooms": 200,
+            "eventsPerSecond": 100,
+            "eventsBurst": 250,
+            "maxSockets": 250,
+        },
     }
 
 

@@ -13,6 +13,7 @@ from socketio import packet
 
 from ws_gateway import stock
 from ws_gateway.engine import Engine
+from ws_gateway.limits import Limits
 from ws_gateway.metrics import DIRECT
 from ws_gateway.stock import HOLDS_FOR, installed
 
@@ -35,7 +36,7 @@ async def test_with_other_versions_the_stock_path_serves(
     if engineio_version is not None:
         monkeypatch.setitem(stock.HOLDS_FOR, "python-engineio", engineio_version)
     async with asyncio.TaskGroup() as tasks:
-        engine = Engine(tasks=tasks, max_payload=1, max_waiting=1)
+        engine = Engine(tasks=tasks, limits=Limits())
         assert engine.direct is direct
     assert DIRECT._value.get() == direct
 

@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test matrix torture lint format lock clean
+.PHONY: help run test matrix torture bench lint format lock clean
 
 VENV := .venv
 PYTHON_FITS := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
@@ -26,6 +26,10 @@ matrix: $(VENV)/.dev test-servers  ## test each kind of fault under load
 torture: $(VENV)/.dev test-servers  ## kill and cut everything under load for SECONDS=600, in the order of SEED=…
 	@cd tests && exec ../$(VENV)/bin/python -m torture --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
+ROUNDS := 3
+bench: $(VENV)/.dev test-servers  ## measure beside python-socketio and Node (ROUNDS=3, ONLY=row,row)
+	@exec $(VENV)/bin/python -m bench --rounds $(ROUNDS) $(if $(ONLY),--only $(ONLY))
+
 lint: $(VENV)/.dev  ## check style and types
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
@@ -36,7 +40,7 @@ format: $(VENV)/.dev  ## rewrite the code in the project's style
 	$(VENV)/bin/ruff format
 
 clean:  ## remove what was installed and generated (data in .roomcast stays)
-	rm -rf $(VENV) $(CLIENTS)/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* dist
+	rm -rf $(VENV) $(CLIENTS)/node_modules bench/node/node_modules bench/results .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- Python packages ---------------------------------------------------------------------------------------

@@ -1,0 +1,114 @@
+"""The same events at the same moments, each gateway in its own publisher's way.
+
+Roomcast is fed by its own publisher, which looks up who holds the rooms and puts what one flush holds into
+one AMQP message; the others know nothing of that, so each event is a message of its own.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Final, Protocol, cast
+
+import aiormq
+from pydantic import SecretStr
+
+from shared.bus import Bus, Routed
+from shared.bus.framing import JSON, headers_of
+from shared.bus.publisher import EventPublisher
+from shared.events import Event
+from shared.interest import InterestReader
+from shared.links import rabbit_link, redis_link
+
+EXCHANGE: Final = "bench.events"
+"""Where the references' gateways bind their queues."""
+FLUSH_MOST: Final = 500
+"""Events that the outbox relay takes at once."""
+
+
+class Feeder(Protocol):
+    """Publishes what it is given."""
+
+    async def feed(self, events: Sequence[Event]) -> None:
+        """Events that are there at the same moment."""
+
+
+class Flushing:
+    """Roomcast's publisher: what is there goes in one flush; alone when it is one event."""
+
+    def __init__(self, publisher: EventPublisher) -> None:
+        self._publisher = publisher
+
+    async def feed(self, events: Sequence[Event]) -> None:
+        """Returns when all are confirmed."""
+        await self._publisher.publish(events)
+
+
+class EachAlone:
+    """The same without joining: one AMQP message an event."""
+
+    def __init__(self, bus: Bus, interest: InterestReader) -> None:
+        self._bus = bus
+        self._interest = interest
+
+    async def feed(self, events: Sequence[Event]) -> None:
+        """Returns when all are confirmed."""
+        gateways = await self._interest.gateways(events)
+        routed = [Routed(*pair) for pair in zip(events, gateways, strict=True)]
+        await asyncio.gather(*(self._bus.publish([one]) for one in routed))
+
+
+class Plain:
+    """One AMQP message an event, with the same attributes as headers and the same body, for one gateway."""
+
+    def __init__(self, channel: aiormq.Channel, key: str) -> None:
+        self._channel = channel
+        self._key = key
+
+    async def feed(self, events: Sequence[Event]) -> None:
+        """Returns when all are written."""
+        for event in events:
+            properties = aiormq.spec.Basic.Properties(content_type=JSON, headers=headers_of(event))
+            await self._channel.basic_publish(
+                event.body, exchange=EXCHANGE, routing_key=self._key, properties=properties, wait=False
+            )
+
+
+@asynccontextmanager
+async def publishers(rabbit: str, redis: str) -> AsyncIterator[tuple[Flushing, EachAlone]]:
+    """Roomcast's own publisher on these servers, both ways."""
+    async with rabbit_link(SecretStr(rabbit), service="bench") as bus, redis_link(SecretStr(redis)) as store:
+        interest = InterestReader(store)
+        yield Flushing(EventPublisher(bus=bus, interest=interest)), EachAlone(bus, interest)
+
+
+@asynccontextmanager
+async def plain(rabbit: str) -> AsyncIterator[Callable[[str], Plain]]:
+    """Publishers for the references, each by its gateway's routing key."""
+    connection = await aiormq.connect(rabbit)
+    try:
+        channel = cast(aiormq.Channel, await connection.channel(publisher_confirms=False))
+        await channel.exchange_declare(EXCHANGE, exchange_type="topic")
+        yield partial(Plain, channel)
+    finally:
+        await connection.close()
+
+
+async def feed_on_time(feeder: Feeder, schedule: Sequence[tuple[float, Event]]) -> None:
+    """Feeds each event at its moment, in seconds from now, as the outbox relay does.
+
+    What has come while a flush was under way goes together in the next; none waits for a timer.
+    """
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    at = 0
+    while at < len(schedule):
+        elapsed = loop.time() - began
+        due = at
+        while due < len(schedule) and due - at < FLUSH_MOST and schedule[due][0] <= elapsed:
+            due += 1
+        if due > at:
+            await feeder.feed([event for _, event in schedule[at:due]])
+            at = due
+        else:
+            await asyncio.sleep(schedule[at][0] - elapsed)

@@ -1,0 +1,113 @@
+"""What a run stands on: private servers, an API that costs nothing, tokens, and the publishers."""
+
+import base64
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import jwt
+import orjson
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from servers import PostgresServer, RabbitServer, RedisServer, running
+from servers.ports import free_port
+from servers.process import Folder, Process, accepts
+
+from bench.feeders import EachAlone, Flushing, Plain, plain, publishers
+from shared.ids import new_id
+
+ROOT: Final = Path(__file__).parent.parent
+NODE: Final = Path(__file__).parent / "node"
+KEY_ID: Final = "bench"
+TOKEN_SECONDS: Final = 6 * 3600
+START_SECONDS: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What all rows share.
+
+    Attributes:
+        api: the stand-in's address.
+        folder: where processes write their logs.
+    """
+
+    rabbit: str
+    redis: str
+    api: str
+    folder: Path
+    key: Ed25519PrivateKey
+    flushing: Flushing
+    each_alone: EachAlone
+    plain: Callable[[str], Plain]
+
+    def token(self, user_id: str) -> str:
+        """An access token of a session of its own."""
+        issued = int(time.time())
+        claims = {
+            "iss": "roomcast",
+            "aud": "roomcast",
+            "sub": user_id,
+            "name": "Somebody",
+            "sid": new_id(),
+            "iat": issued,
+            "exp": issued + TOKEN_SECONDS,
+            "jti": new_id(),
+        }
+        return jwt.encode(claims, self.key, algorithm="EdDSA", headers={"kid": KEY_ID})
+
+
+@asynccontextmanager
+async def ground() -> AsyncIterator[Ground]:
+    """Servers for as long as the block runs; nothing is left of them."""
+    install_node_packages()
+    key = Ed25519PrivateKey.generate()
+    folder = Folder("bench")
+    async with AsyncExitStack() as ends:
+        ends.callback(folder.remove)
+        rabbit = await ends.enter_async_context(running(RabbitServer()))
+        redis = await ends.enter_async_context(running(RedisServer()))
+        port = free_port()
+        standin = Process("standin", folder.path / "standin.log")
+        ends.callback(standin.kill)
+        command = [sys.executable, "-m", "bench.standin", str(port), key_set(key).decode()]
+        standin.spawn(command, cwd=ROOT, drop_rights=False)
+        await standin.until(lambda: accepts(port), seconds=START_SECONDS)
+        flushing, each_alone = await ends.enter_async_context(publishers(rabbit.url, redis.url))
+        theirs = await ends.enter_async_context(plain(rabbit.url))
+        yield Ground(
+            rabbit=rabbit.url,
+            redis=redis.url,
+            api=f"http://127.0.0.1:{port}",
+            folder=folder.path,
+            key=key,
+            flushing=flushing,
+            each_alone=each_alone,
+            plain=theirs,
+        )
+
+
+@asynccontextmanager
+async def database() -> AsyncIterator[PostgresServer]:
+    """A PostgreSQL for as long as the block runs."""
+    async with running(PostgresServer()) as server:
+        yield server
+
+
+def key_set(key: Ed25519PrivateKey) -> bytes:
+    """The JWK set with the public half of `key`."""
+    raw = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+    x = base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+    one = {"kty": "OKP", "crv": "Ed25519", "x": x, "kid": KEY_ID, "alg": "EdDSA", "use": "sig"}
+    return orjson.dumps({"keys": [one]})
+
+
+def install_node_packages() -> None:
+    """Installs what the references on Node need, once."""
+    if not (NODE / "node_modules" / "socket.io").exists():
+        subprocess.run(["npm", "ci", "--no-audit", "--no-fund", "--silent"], cwd=NODE, check=True)

@@ -1,0 +1,66 @@
+"""The messages that travel: as the API makes them, each with the moment at which it was sent."""
+
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+import orjson
+
+from bench.frames import STAMP_DIGITS
+from shared.events import MESSAGE_CREATED, Event, chat_room
+from shared.ids import new_id, now, rfc3339
+
+CONTENT_CHARACTERS: Final = 150
+
+_USER: Final = new_id()
+_FILLING: Final = "The quick brown fox jumps over the lazy dog. " * 4
+
+
+def content() -> str:
+    """A message's text: now, in nanoseconds of the monotonic clock, and words."""
+    return f"@{time.monotonic_ns():0{STAMP_DIGITS}} {_FILLING}"[:CONTENT_CHARACTERS]
+
+
+def message_created(chat_id: str, seq: int) -> Event:
+    """A posted message of a chat; no member's own room gets an activity for it."""
+    moment = rfc3339(now())
+    body: dict[str, Any] = {
+        "id": new_id(),
+        "chatId": chat_id,
+        "seq": seq,
+        "role": "USER",
+        "userId": _USER,
+        "content": content(),
+        "time": moment,
+        "replyTo": None,
+        "metadata": None,
+        "editedAt": None,
+        "deletedAt": None,
+    }
+    return Event(
+        type=MESSAGE_CREATED,
+        name="new-msg",
+        body=orjson.dumps(body),
+        source="/roomcast/api",
+        subject=chat_id,
+        rooms=(chat_room(chat_id),),
+        seq=seq,
+        id=body["id"],
+        time=moment,
+    )
+
+
+class Talk:
+    """Makes the next message of each chat."""
+
+    def __init__(self) -> None:
+        self._seq: dict[str, int] = {}
+
+    def next(self, chat_id: str) -> Event:
+        """The chat's next message."""
+        seq = self._seq[chat_id] = self._seq.get(chat_id, 0) + 1
+        return message_created(chat_id, seq)
+
+    def burst(self, chats: Sequence[str]) -> list[Event]:
+        """A message of each."""
+        return [self.next(chat_id) for chat_id in chats]

@@ -1,0 +1,68 @@
+"""A room of 1000: messages one at a time, and in bursts."""
+
+from collections.abc import Awaitable, Callable
+from time import monotonic
+from typing import Final
+
+from bench.feeders import Feeder
+from bench.messages import Talk
+from bench.rows.scene import Scene
+from bench.seats import EACH_ALONE, Seat, Sockets, seats, ways
+from shared.ids import new_id
+
+ROOM: Final = 1000
+SOCKETS_PER_USER: Final = 20
+BURST: Final = 25
+SECONDS: Final = 4.0
+WARM_SECONDS: Final = 0.5
+_MICRO: Final = 1e6
+
+
+async def room1000(scene: Scene) -> None:
+    """Messages of a room of 1000, the next when all have got the one before."""
+    await _in_turn(scene, "room1000", 1)
+
+
+async def bursts(scene: Scene) -> None:
+    """25 messages of a room of 1000 at the same moment, the next 25 when all have got these."""
+    await _in_turn(scene, "bursts", BURST)
+
+
+async def _in_turn(scene: Scene, figure: str, at_once: int) -> None:
+    chat_id, talk, size = new_id(), Talk(), scene.many(ROOM, 50)
+
+    def sockets() -> Sockets:
+        return one_room(scene, chat_id, size)
+
+    async with seats(scene.ground, scene.kinds, sockets, name=figure, profile=scene.profile) as made:
+        # A message that comes alone is fed in the same way by both of Roomcast's feeders.
+        them = [way for way in ways(made, scene.ground) if at_once > 1 or way[0] != EACH_ALONE]
+        for _, seat, feeder in them:
+            await volleys(seat, feeder, talk, [chat_id] * at_once, size, WARM_SECONDS)()
+        for _ in range(scene.rounds):
+            for who, seat, feeder in them:
+                work = volleys(seat, feeder, talk, [chat_id] * at_once, size, SECONDS * scene.scale)
+                spent = await seat.spend(work, expected=SECONDS + 2)
+                scene.book.add(figure, who, spent.cpu / spent.frames * _MICRO, spent)
+
+
+def one_room(scene: Scene, chat_id: str, size: int, per_user: int = SOCKETS_PER_USER) -> Sockets:
+    """Sockets that are all in one chat; each user has several, so that few presence events are due."""
+    users = [new_id() for _ in range(-(-size // per_user))]
+    return [(scene.ground.token(users[number // per_user]), [chat_id]) for number in range(size)]
+
+
+def volleys(
+    seat: Seat, feeder: Feeder, talk: Talk, chats: list[str], members: int, seconds: float
+) -> Callable[[], Awaitable[None]]:
+    """A message of each of `chats` at the same moment, again once all have got them, for about that long."""
+
+    async def work() -> None:
+        until = monotonic() + seconds
+        frames = (await seat.crowd.count())["frames"]
+        while monotonic() < until:
+            await feeder.feed(talk.burst(chats))
+            frames += members * len(chats)
+            await seat.crowd.wait(frames)
+
+    return work

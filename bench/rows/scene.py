@@ -1,0 +1,29 @@
+"""What a scene is given."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench.book import Book
+from bench.contenders import Profile
+from bench.ground import Ground
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One run of rows.
+
+    Attributes:
+        kinds: the gateways to compare.
+        scale: 1.0; less makes everything shorter and says less.
+    """
+
+    ground: Ground
+    book: Book
+    rounds: int
+    kinds: Sequence[str]
+    profile: Profile | None = None
+    scale: float = 1.0
+
+    def many(self, count: int, least: int = 1) -> int:
+        """`count`, scaled."""
+        return max(least, round(count * self.scale))

@@ -1,0 +1,67 @@
+"""2000 rooms of 5, messages spread over them."""
+
+import asyncio
+import random
+from functools import partial
+from typing import Final
+
+from bench.feeders import feed_on_time
+from bench.messages import Talk
+from bench.rows.scene import Scene
+from bench.seats import Seat, Sockets, seats, ways
+from shared.ids import new_id
+
+ROOMS: Final = 2000
+MEMBERS: Final = 5
+RATE: Final = 1000
+SECONDS: Final = 4.0
+USERS: Final = 500
+IDLE_SECONDS: Final = 26.0
+"""One ping for each socket, and a little."""
+_MICRO: Final = 1e6
+
+
+async def small(scene: Scene) -> None:
+    """Messages at random moments in random rooms, 1000 a second."""
+    chats = [new_id() for _ in range(scene.many(ROOMS, 20))]
+    users = [new_id() for _ in range(USERS)]
+
+    def sockets() -> Sockets:
+        # The sockets of a room are one user's, so that few presence events are due.
+        return [
+            (scene.ground.token(users[number % USERS]), [chat_id])
+            for number, chat_id in enumerate(chats)
+            for _ in range(MEMBERS)
+        ]
+
+    async with seats(scene.ground, scene.kinds, sockets, name="small", profile=scene.profile) as made:
+        await weigh_pings(made)
+        talk, chance = Talk(), random.Random(1)
+        for _ in range(scene.rounds):
+            moments = spread(chats, scene.many(round(RATE * SECONDS)), chance)
+            for who, seat, feeder in ways(made, scene.ground):
+                schedule = [(at, talk.next(chat_id)) for at, chat_id in moments]
+                feed = partial(feed_on_time, feeder, schedule)
+                spent = await seat.fed(feed, len(schedule) * MEMBERS, expected=SECONDS + 1)
+                scene.book.add("small", who, spent.cpu / spent.frames * _MICRO, spent)
+
+
+def spread(chats: list[str], count: int, chance: random.Random) -> list[tuple[float, str]]:
+    """Moments of a Poisson process, each with a chat."""
+    at, moments = 0.0, []
+    for _ in range(count):
+        at += chance.expovariate(RATE)
+        moments.append((at, chance.choice(chats)))
+    return moments
+
+
+async def weigh_pings(made: dict[str, Seat]) -> None:
+    """Measures what a ping costs each gateway, where there is no time without pings."""
+    if all(seat.crowd.pings_come_in_waves for seat in made.values()):
+        return
+
+    async def weigh(seat: Seat) -> None:
+        spent = await seat.spend(lambda: asyncio.sleep(IDLE_SECONDS))
+        seat.ping_cpu = spent.cpu / spent.pings if spent.pings else 0.0
+
+    await asyncio.gather(*map(weigh, made.values()))

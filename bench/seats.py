@@ -1,0 +1,114 @@
+"""A gateway with its clients, and one measurement of what it spends on something."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from time import monotonic
+from typing import Final
+
+from bench.contenders import KINDS, ROOMCAST, Gateway, Profile, gateway
+from bench.crowd import Crowd
+from bench.feeders import Feeder
+from bench.ground import Ground
+
+EACH_ALONE: Final = "roomcast, a message per event"
+
+Sockets = Sequence[tuple[str, list[str]]]
+"""A token and the chats to join, each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What was spent while something was done.
+
+    Attributes:
+        cpu: seconds of the gateway's CPU.
+        clients: seconds of the clients' CPU.
+        seconds: how long it took.
+        frames: messages that clients got.
+        pings: pings that clients got meanwhile.
+    """
+
+    cpu: float
+    clients: float
+    seconds: float
+    frames: int
+    pings: int
+
+
+@dataclass(slots=True)
+class Seat:
+    """A gateway and its clients.
+
+    Attributes:
+        ping_cpu: seconds of CPU for a ping with its answer, once measured.
+    """
+
+    gateway: Gateway
+    crowd: Crowd
+    feeder: Feeder
+    ping_cpu: float = 0.0
+
+    async def spend(self, work: Callable[[], Awaitable[object]], *, expected: float = 0.0) -> Spent:
+        """Does `work`, which should take `expected` seconds, and tells what it took.
+
+        It waits until no pings are due meanwhile, or takes off what they cost.
+        """
+        await self.crowd.lull(expected)
+        before = await self.crowd.count()
+        clients, cpu, began = self.crowd.cpu(), self.gateway.meter.cpu(), monotonic()
+        await work()
+        cpu, seconds = self.gateway.meter.cpu() - cpu, monotonic() - began
+        after = await self.crowd.count()
+        pings = after["pings"] - before["pings"]
+        return Spent(
+            cpu - pings * self.ping_cpu,
+            self.crowd.cpu() - clients,
+            seconds,
+            after["frames"] - before["frames"],
+            pings,
+        )
+
+    async def fed(
+        self, feed: Callable[[], Awaitable[object]], frames: int, *, expected: float = 0.0
+    ) -> Spent:
+        """Feeds, and waits until clients got `frames` messages more."""
+        start = (await self.crowd.count())["frames"]
+
+        async def work() -> None:
+            await feed()
+            await self.crowd.wait(start + frames)
+
+        return await self.spend(work, expected=expected)
+
+
+@asynccontextmanager
+async def seats(
+    ground: Ground,
+    kinds: Sequence[str],
+    sockets: Callable[[], Sockets],
+    *,
+    name: str,
+    profile: Profile | None = None,
+    prompt: bool = False,
+) -> AsyncIterator[dict[str, Seat]]:
+    """A seat for each kind, all joined."""
+    async with AsyncExitStack() as ends:
+        made: dict[str, Seat] = {}
+        for kind in KINDS:
+            if kind in kinds:
+                one = await ends.enter_async_context(gateway(kind, ground, name=name, profile=profile))
+                crowd = await ends.enter_async_context(Crowd(prompt=prompt))
+                made[kind] = Seat(one, crowd, one.feeder(ground))
+                await crowd.connect(one.port, sockets())
+        yield made
+        for seat in made.values():
+            await seat.crowd.close()
+
+
+def ways(made: dict[str, Seat], ground: Ground) -> list[tuple[str, Seat, Feeder]]:
+    """Each seat with its feeder; Roomcast also with one message per event."""
+    found = [(kind, seat, seat.feeder) for kind, seat in made.items()]
+    if ROOMCAST in made:
+        found.insert(1, (EACH_ALONE, made[ROOMCAST], ground.each_alone))
+    return found

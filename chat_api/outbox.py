@@ -1,10 +1,10 @@
 """The outbox: events written in the transaction of what they tell, and the relay that publishes them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import asyncpg
 import structlog
@@ -61,6 +61,11 @@ LEADER_LOCK: Final = 7_262_171_002
 BATCH: Final = 500
 LOOK_SECONDS: Final = 1.0
 """How often the leader looks without a hint, and the others ask whether they can lead."""
+FREE: Final = "roomcast_outbox_free"
+"""NOTIFY on it: the leader has gone in good order, and another may lead at once."""
+FINISH_SECONDS: Final = 3.0
+"""How long a leader that is told to stop goes on with what it is publishing."""
+HAND_OVER_SECONDS: Final = 1.0
 GIVE_WAY_SECONDS: Final = 1.5 * LOOK_SECONDS
 """How long the lock is left to the others after the bus failed here: it may be well there."""
 SILENCE_SECONDS: Final = 3.0
@@ -87,13 +92,15 @@ class Relay:
     """Publishes what the outbox holds, in the order of positions, and marks it published once confirmed.
 
     At least once: what was confirmed but not marked when the leader died is published again. Of all instances
-    one leads, by an advisory lock on its connection.
+    one leads, by an advisory lock on its connection; one that is cancelled marks what it has published, and
+    hands over.
     """
 
     def __init__(self, connect: Callable[[], Awaitable[asyncpg.Connection]], publisher: Publisher) -> None:
         self._connect = connect
         self._publisher = publisher
         self._hint = asyncio.Event()
+        self._free = asyncio.Event()
 
     async def run(self) -> None:
         """Leads whenever nobody else does, until cancelled; what fails is tried again."""
@@ -103,7 +110,11 @@ class Relay:
                 async with self._connected() as connection:
                     await self._until_leader(connection)
                     pauses = backoff(most=LOOK_SECONDS)
-                    await self._lead(connection)
+                    try:
+                        await self._lead(connection)
+                    except asyncio.CancelledError:
+                        await _hand_over(connection)
+                        raise
             except DATABASE_ERRORS as error:
                 log.warning("outbox.database_away", error=repr(error))
             except BusUnavailableError as error:
@@ -118,15 +129,17 @@ class Relay:
             await connection.execute(_ENDS_IN_SILENCE)
             connection.add_termination_listener(lambda _: self._hint.set())
             await connection.add_listener(CHANNEL, lambda *_: self._hint.set())
+            await connection.add_listener(FREE, lambda *_: self._free.set())
             yield connection
         finally:
             LEADER.set(0)
             connection.terminate()
 
     async def _until_leader(self, connection: asyncpg.Connection) -> None:
-        while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", LEADER_LOCK):  # noqa: ASYNC110
-            # PostgreSQL tells nobody that an advisory lock is free without blocking a connection on it.
-            await asyncio.sleep(LOOK_SECONDS)
+        # PostgreSQL tells nobody that an advisory lock is free without blocking a connection on it.
+        while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", LEADER_LOCK):
+            await _within(LOOK_SECONDS, self._free)
+            self._free.clear()
         LEADER.set(1)
         log.info("outbox.leading")
 
@@ -135,12 +148,9 @@ class Relay:
             self._hint.clear()
             rows = await connection.fetch(_UNPUBLISHED, BATCH)
             if rows:
-                await self._relay(connection, rows)
+                await _finished(self._relay(connection, rows))
             else:
-                # `wait_for` of Python 3.11 may swallow a cancellation.
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(LOOK_SECONDS):
-                        await self._hint.wait()
+                await _within(LOOK_SECONDS, self._hint)
 
     async def _relay(self, connection: asyncpg.Connection, rows: Sequence[asyncpg.Record]) -> None:
         await self._publish(connection, [event_of(row) for row in rows])
@@ -158,6 +168,32 @@ class Relay:
         finally:
             publishing.cancel()
             await asyncio.wait([publishing])
+
+
+async def _within(seconds: float, event: asyncio.Event) -> None:
+    """Waits for an event, but no longer than that."""
+    # `wait_for` of Python 3.11 may swallow a cancellation.
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+
+
+async def _finished(relaying: Coroutine[Any, Any, None]) -> None:
+    """Relays a batch, and when cancelled goes on for a bound: the next leader would publish it again."""
+    task = asyncio.create_task(relaying)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task], timeout=FINISH_SECONDS)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        raise
+
+
+async def _hand_over(connection: asyncpg.Connection) -> None:
+    with suppress(*DATABASE_ERRORS):
+        async with asyncio.timeout(HAND_OVER_SECONDS):
+            await connection.execute(f"SELECT pg_advisory_unlock({LEADER_LOCK}), pg_notify('{FREE}', '')")
 
 
 def event_of(row: asyncpg.Record) -> Event:

@@ -25,10 +25,12 @@ class Ear:
         self.heard: list[Event] = []
         self.away = False
         self.seconds = 0.0
+        self.asked = asyncio.Event()
         self.refused = asyncio.Event()
         self._more = asyncio.Event()
 
     async def publish(self, events: Sequence[Event]) -> None:
+        self.asked.set()
         await asyncio.sleep(self.seconds)
         if self.away:
             self.refused.set()
@@ -133,6 +135,24 @@ async def test_one_leads_and_another_takes_over(fresh: Database) -> None:
             await tell(fresh, event("three"))
             await second.until(1)
     assert [each.subject for each in second.heard] == ["three"]
+
+
+async def test_a_leader_that_stops_finishes_what_it_publishes_and_hands_over(fresh: Database) -> None:
+    """Nothing is published twice, and the next one does not wait until it looks again."""
+    first, second = Ear(), Ear()
+    first.seconds = 0.3
+    async with relaying(fresh.url, first) as leader:
+        await tell(fresh, event("one"))
+        await first.asked.wait()
+        async with relaying(fresh.url, second):
+            await asyncio.sleep(LOOK_SECONDS / 5)  # it has looked once, and waits
+            leader.cancel()
+            await asyncio.wait([leader])
+            assert await unpublished(fresh) == 0
+            await tell(fresh, event("two"))
+            async with asyncio.timeout(LOOK_SECONDS / 2):
+                await second.until(1)
+    assert [[each.subject for each in ear.heard] for ear in (first, second)] == [["one"], ["two"]]
 
 
 async def test_another_takes_over_from_a_leader_that_is_cut_off(

@@ -12,6 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 STATEMENT_SECONDS: Final = 4.0
 """A statement that takes longer is given up, so that a caller hears within five seconds."""
+SILENCE_SECONDS: Final = 3.0
+"""PostgreSQL ends a transaction that has not heard of its caller for so long: a process that is stopped, or
+that the network has cut off, would otherwise keep its chats locked until TCP gives up, which takes hours."""
 DATABASE_ERRORS: Final = (
     OSError,
     TimeoutError,
@@ -37,7 +40,11 @@ async def open_engine(database_url: str) -> AsyncIterator[AsyncEngine]:
         pool_size=8,
         max_overflow=8,
         pool_timeout=STATEMENT_SECONDS,
-        connect_args={"timeout": STATEMENT_SECONDS, "command_timeout": STATEMENT_SECONDS},
+        connect_args={
+            "timeout": STATEMENT_SECONDS,
+            "command_timeout": STATEMENT_SECONDS,
+            "server_settings": {"idle_in_transaction_session_timeout": str(int(SILENCE_SECONDS * 1000))},
+        },
     )
     listens_for(engine.sync_engine, "checkout")(_refuse_closed)
     try:

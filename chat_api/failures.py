@@ -24,8 +24,9 @@ from shared.jwks import KeysUnavailableError
 
 log = structlog.get_logger()
 
-_PASSING_SQLSTATES = ("08", "53", "57", "40", "25006", "55P03")
-"""Connection lost, resources short, shut down, serialization or deadlock, read-only replica, lock not got."""
+_PASSING_SQLSTATES = ("08", "53", "57", "40", "25006", "25P03", "55P03")
+"""Connection lost, resources short, shut down, serialization or deadlock, read-only replica, silent for too
+long in a transaction, lock not got."""
 
 
 def problems_middleware() -> Middleware:

@@ -44,7 +44,7 @@ async def serve(
         drafts=Drafts(redis),
     )
     app = web.Application(middlewares=[http_middleware("worker")])
-    app.add_routes(ops_routes({"rabbitmq": bus.ping, "redis": _ping(redis)}))
+    app.add_routes(ops_routes({"rabbitmq": _takes_requests(bus), "redis": _ping(redis)}))
     async with (
         http_server(app, settings.worker_host, settings.worker_port, variables="WORKER") as server,
         asyncio.TaskGroup() as group,
@@ -64,6 +64,14 @@ async def _drain(consumer: asyncio.Task[None]) -> None:
     if not done:
         log.warning("worker.drain_cut", after_seconds=DRAIN_SECONDS)
         consumer.cancel()
+
+
+def _takes_requests(bus: Bus) -> Callable[[], Awaitable[None]]:
+    async def check() -> None:
+        await bus.ping()
+        bus.require_consuming(WorkQueue.ASSISTANT_REQUESTS)
+
+    return check
 
 
 def _ping(redis: Redis) -> Callable[[], Awaitable[None]]:

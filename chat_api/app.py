@@ -259,7 +259,11 @@ def _checks(parts: _Parts) -> dict[str, Check]:
         async with parts.engine.connect() as connection:
             await connection.execute(text("SELECT 1"))
 
+    async def rabbitmq() -> None:
+        await parts.bus.ping()
+        parts.bus.require_consuming(WorkQueue.API_REPLIES)
+
     async def redis() -> None:
         await parts.redis.ping()
 
-    return {"postgresql": postgresql, "rabbitmq": parts.bus.ping, "redis": redis}
+    return {"postgresql": postgresql, "rabbitmq": rabbitmq, "redis": redis}

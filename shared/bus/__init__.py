@@ -102,6 +102,13 @@ class Bus(Protocol):
         by cancelling again); what was not settled is delivered to another consumer.
         """
 
+    def require_consuming(self, queue: WorkQueue) -> None:
+        """Returns when this process's `consume` of `queue` has a link at this moment.
+
+        Raises:
+            BusUnavailableError: it has none, or none yet.
+        """
+
     async def count_dead_letters(self) -> int:
         """How many dead letters wait for an operator.
 

@@ -1,14 +1,14 @@
 """The bus within one process."""
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, assert_never
 
 import structlog
 
-from shared.bus import GatewayListener, Job, JobHandler, Routed, WorkQueue
+from shared.bus import BusUnavailableError, GatewayListener, Job, JobHandler, Routed, WorkQueue
 from shared.bus.metrics import CONSUMED, DEAD_LETTERED, GATEWAY, PUBLISHED, REDELIVERED
 from shared.bus.settling import Done, GiveUp, Retry, failure_of, pause, verdict
 from shared.bus.topology import ATTEMPTS, DEAD_TYPES_OF, QUEUE_OF
@@ -41,6 +41,7 @@ class LocalBus:
         self.dead_letters: deque[DeadLetter] = deque(maxlen=_DEAD_LETTERS_KEPT)
         self._gateways: dict[str, GatewayListener] = {}
         self._queues = {queue: asyncio.Queue[Job]() for queue in WorkQueue}
+        self._consuming: Counter[WorkQueue] = Counter()
 
     async def publish(self, batch: Sequence[Routed]) -> None:
         """See `Bus.publish`; gateways have relayed when it returns."""
@@ -75,6 +76,7 @@ class LocalBus:
             running.discard(task)
             slots.release()
 
+        self._consuming[queue] += 1
         try:
             while True:
                 await slots.acquire()
@@ -88,9 +90,15 @@ class LocalBus:
                 await asyncio.wait(running)
             raise
         finally:
+            self._consuming[queue] -= 1
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
+
+    def require_consuming(self, queue: WorkQueue) -> None:
+        """See `Bus.require_consuming`."""
+        if not self._consuming[queue]:
+            raise BusUnavailableError(f"the queue {queue} is not being consumed")
 
     async def count_dead_letters(self) -> int:
         """See `Bus.count_dead_letters`; of the latest only."""

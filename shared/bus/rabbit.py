@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 from aiormq.abc import AbstractConnection
 
-from shared.bus import Bus, GatewayListener, JobHandler, Routed, WorkQueue
+from shared.bus import Bus, BusUnavailableError, GatewayListener, JobHandler, Routed, WorkQueue
 from shared.bus.jobs import Consumer
 from shared.bus.link import Linked, supervised
 from shared.bus.metrics import PUBLISHED
@@ -38,6 +38,7 @@ class RabbitBus:
         self._url = url
         self._name = name
         self._sender = sender
+        self._consuming: set[WorkQueue] = set()
 
     async def publish(self, batch: Sequence[Routed]) -> None:
         """See `Bus.publish`."""
@@ -65,9 +66,22 @@ class RabbitBus:
 
         async def session(made: AbstractConnection, linked: Linked) -> None:
             consumer = Consumer(queue, handle, concurrency=concurrency, sender=self._sender)
-            await consumer.session(made, linked)
+
+            def consuming() -> None:
+                self._consuming.add(queue)
+                linked()
+
+            try:
+                await consumer.session(made, consuming)
+            finally:
+                self._consuming.discard(queue)
 
         await supervised(self._url, name=f"{self._name} works on {queue}", session=session)
+
+    def require_consuming(self, queue: WorkQueue) -> None:
+        """See `Bus.require_consuming`."""
+        if queue not in self._consuming:
+            raise BusUnavailableError(f"the queue {queue} is not being consumed")
 
     async def count_dead_letters(self) -> int:
         """See `Bus.count_dead_letters`."""

@@ -9,7 +9,7 @@ import aiormq
 import pytest
 from servers import RabbitServer
 
-from shared.bus import Bus, Job, PoisonedEventError, Routed, WorkQueue, settling
+from shared.bus import Bus, BusUnavailableError, Job, PoisonedEventError, Routed, WorkQueue, settling
 from shared.bus.local import LocalBus
 from shared.bus.rabbit import rabbit_bus
 from shared.bus.topology import ATTEMPTS, DEAD_LETTERS, QUEUES, declare
@@ -437,3 +437,28 @@ async def eventually(
             found += await look()
             await asyncio.sleep(0.02)
     return found
+
+
+async def test_whether_a_queue_is_consumed_is_known(broker: Broker) -> None:
+    """Not before its link is there, and not after it."""
+    bus = await broker.bus()
+
+    async def take(_: Job) -> None:
+        """Nothing comes."""
+
+    def consuming(queue: WorkQueue) -> bool:
+        try:
+            bus.require_consuming(queue)
+        except BusUnavailableError:
+            return False
+        return True
+
+    assert not consuming(WorkQueue.API_REPLIES)
+    async with (
+        running(bus.consume(WorkQueue.API_REPLIES, take, concurrency=1)),
+        asyncio.timeout(BOUND),
+    ):
+        while not consuming(WorkQueue.API_REPLIES):  # noqa: ASYNC110  readiness is asked for, not told
+            await asyncio.sleep(0.01)
+        assert not consuming(WorkQueue.ASSISTANT_REQUESTS)
+    assert not consuming(WorkQueue.API_REPLIES)

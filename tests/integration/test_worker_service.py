@@ -16,7 +16,7 @@ from servers.ports import free_port
 
 from ai_worker import app, demo
 from ai_worker.settings import WorkerSettings
-from shared.bus import Bus, Job, Routed, WorkQueue
+from shared.bus import Bus, Job, JobHandler, Routed, WorkQueue
 from shared.bus.local import LocalBus
 from shared.bus.rabbit import rabbit_bus
 from shared.drafts import Drafts
@@ -223,3 +223,23 @@ async def test_it_says_how_it_is(ground: Ground) -> None:
                 texts.append(await response.text())
         assert 'roomcast_worker_replies_total{outcome="finished"}' in texts[-1]
         assert "roomcast_worker_first_chunk_seconds_bucket" in texts[-1]
+
+
+class Deaf(LocalBus):
+    """A bus whose broker gives this consumer no link."""
+
+    async def consume(self, queue: WorkQueue, handle: JobHandler, *, concurrency: int) -> None:
+        await asyncio.Event().wait()
+
+
+async def test_a_worker_that_gets_no_requests_is_not_ready() -> None:
+    """A link to publish over is not enough."""
+    async with FakeAsyncRedis() as redis:
+        ground = Ground(Deaf(), redis)
+        async with (
+            ground.worker(),
+            aiohttp.ClientSession(f"http://127.0.0.1:{ground.port}") as http,
+            http.get("/readyz") as response,
+        ):
+            assert response.status == 503
+            assert (await response.json())["dependencies"]["rabbitmq"] == "BusUnavailableError"

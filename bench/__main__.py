@@ -17,9 +17,12 @@ from bench.contenders import KINDS, Profile
 from bench.ground import ROOT, ground
 from bench.report import table, write
 from bench.rows.arriving import handshake
+from bench.rows.growth import room_growth, rooms_growth
+from bench.rows.latency import latency
 from bench.rows.one_room import bursts, room1000
 from bench.rows.scene import Scene
 from bench.rows.small_rooms import small
+from bench.rows.unheld import unheld
 
 OUTPUT: Final = ROOT / "bench" / "results"
 ROWS: Final[dict[str, Callable[[Scene], Awaitable[None]]]] = {
@@ -27,6 +30,10 @@ ROWS: Final[dict[str, Callable[[Scene], Awaitable[None]]]] = {
     "bursts": bursts,
     "small": small,
     "handshake": handshake,
+    "latency": latency,
+    "room-growth": room_growth,
+    "rooms-growth": rooms_growth,
+    "unheld": unheld,
 }
 
 

@@ -139,8 +139,7 @@ class Clients:
             "bytes": self._bytes,
             "open": len(self._open),
             "lost": self._lost,
-            "problem": self._problem,
-            "cpu": time.process_time(),
+            "problem": self._problem and f"{self._lost} sockets were lost: {self._problem}",
             **more,
         }
         sys.stdout.write(json.dumps(said) + "\n")

@@ -5,6 +5,8 @@ one AMQP message; the others know nothing of that, so each event is a message of
 """
 
 import asyncio
+import random
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -13,6 +15,7 @@ from typing import Final, Protocol, cast
 import aiormq
 from pydantic import SecretStr
 
+from bench.messages import Talk
 from shared.bus import Bus, Routed
 from shared.bus.framing import JSON, headers_of
 from shared.bus.publisher import EventPublisher
@@ -94,21 +97,38 @@ async def plain(rabbit: str) -> AsyncIterator[Callable[[str], Plain]]:
         await connection.close()
 
 
-async def feed_on_time(feeder: Feeder, schedule: Sequence[tuple[float, Event]]) -> None:
-    """Feeds each event at its moment, in seconds from now, as the outbox relay does.
+async def feed_on_time(feeder: Feeder, talk: Talk, moments: Sequence[tuple[float, str]]) -> None:
+    """Feeds a message of a chat at each moment, in seconds from now, as the outbox relay does.
 
-    What has come while a flush was under way goes together in the next; none waits for a timer.
+    What has come while a flush was under way goes together in the next; none waits for a timer. A message
+    that had to wait for a flush is as old as that makes it.
     """
-    loop = asyncio.get_running_loop()
-    began = loop.time()
+    began = free = time.monotonic_ns()
     at = 0
-    while at < len(schedule):
-        elapsed = loop.time() - began
-        due = at
-        while due < len(schedule) and due - at < FLUSH_MOST and schedule[due][0] <= elapsed:
-            due += 1
-        if due > at:
-            await feeder.feed([event for _, event in schedule[at:due]])
-            at = due
+    while at < len(moments):
+        now = time.monotonic_ns()
+        due: list[Event] = []
+        while at < len(moments) and len(due) < FLUSH_MOST:
+            moment, chat_id = moments[at]
+            sent = began + int(moment * 1e9)
+            if sent > now:
+                break
+            # The timer may be late; it is not what is measured.
+            due.append(talk.next(chat_id, now if sent > free else sent))
+            at += 1
+        if due:
+            await feeder.feed(due)
+            free = time.monotonic_ns()
         else:
-            await asyncio.sleep(schedule[at][0] - elapsed)
+            await asyncio.sleep((began + int(moments[at][0] * 1e9) - now) / 1e9)
+
+
+def spread(
+    chats: Sequence[str], rate: float, seconds: float, chance: random.Random
+) -> list[tuple[float, str]]:
+    """Moments of a Poisson process, `rate` a second on average, each with one of `chats`."""
+    at, moments = 0.0, []
+    for _ in range(max(1, round(rate * seconds))):
+        at += chance.expovariate(rate)
+        moments.append((at, chance.choice(chats)))
+    return moments

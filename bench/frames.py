@@ -25,6 +25,11 @@ _MASKED: Final = 0x80
 _NO_MASK: Final = b"\x00\x00\x00\x00"
 
 
+def stamped(sent: int, words: str) -> str:
+    """A message's text that begins with when it was sent."""
+    return f"@{sent:0{STAMP_DIGITS}} {words}"
+
+
 def text_frame(text: str) -> bytes:
     """A client's text frame; its mask is zero, which is allowed and costs nobody anything."""
     body = text.encode()

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import orjson
 
-from bench.frames import STAMP_DIGITS
+from bench.frames import stamped
 from shared.events import MESSAGE_CREATED, Event, chat_room
 from shared.ids import new_id, now, rfc3339
 
@@ -16,12 +16,12 @@ _USER: Final = new_id()
 _FILLING: Final = "The quick brown fox jumps over the lazy dog. " * 4
 
 
-def content() -> str:
-    """A message's text: now, in nanoseconds of the monotonic clock, and words."""
-    return f"@{time.monotonic_ns():0{STAMP_DIGITS}} {_FILLING}"[:CONTENT_CHARACTERS]
+def content(sent: int | None = None) -> str:
+    """A message's text: when it was sent, in nanoseconds of the monotonic clock (now), and words."""
+    return stamped(time.monotonic_ns() if sent is None else sent, _FILLING)[:CONTENT_CHARACTERS]
 
 
-def message_created(chat_id: str, seq: int) -> Event:
+def message_created(chat_id: str, seq: int, sent: int | None = None) -> Event:
     """A posted message of a chat; no member's own room gets an activity for it."""
     moment = rfc3339(now())
     body: dict[str, Any] = {
@@ -30,7 +30,7 @@ def message_created(chat_id: str, seq: int) -> Event:
         "seq": seq,
         "role": "USER",
         "userId": _USER,
-        "content": content(),
+        "content": content(sent),
         "time": moment,
         "replyTo": None,
         "metadata": None,
@@ -56,10 +56,10 @@ class Talk:
     def __init__(self) -> None:
         self._seq: dict[str, int] = {}
 
-    def next(self, chat_id: str) -> Event:
+    def next(self, chat_id: str, sent: int | None = None) -> Event:
         """The chat's next message."""
         seq = self._seq[chat_id] = self._seq.get(chat_id, 0) + 1
-        return message_created(chat_id, seq)
+        return message_created(chat_id, seq, sent)
 
     def burst(self, chats: Sequence[str]) -> list[Event]:
         """A message of each."""

@@ -5,7 +5,7 @@ import random
 from functools import partial
 from typing import Final
 
-from bench.feeders import feed_on_time
+from bench.feeders import feed_on_time, spread
 from bench.messages import Talk
 from bench.rows.scene import Scene
 from bench.seats import Seat, Sockets, seats, ways
@@ -38,21 +38,11 @@ async def small(scene: Scene) -> None:
         await weigh_pings(made)
         talk, chance = Talk(), random.Random(1)
         for _ in range(scene.rounds):
-            moments = spread(chats, scene.many(round(RATE * SECONDS)), chance)
+            moments = spread(chats, RATE, SECONDS * scene.scale, chance)
             for who, seat, feeder in ways(made, scene.ground):
-                schedule = [(at, talk.next(chat_id)) for at, chat_id in moments]
-                feed = partial(feed_on_time, feeder, schedule)
-                spent = await seat.fed(feed, len(schedule) * MEMBERS, expected=SECONDS + 1)
+                feed = partial(feed_on_time, feeder, talk, moments)
+                spent = await seat.fed(feed, len(moments) * MEMBERS, expected=SECONDS + 1)
                 scene.book.add("small", who, spent.cpu / spent.frames * _MICRO, spent)
-
-
-def spread(chats: list[str], count: int, chance: random.Random) -> list[tuple[float, str]]:
-    """Moments of a Poisson process, each with a chat."""
-    at, moments = 0.0, []
-    for _ in range(count):
-        at += chance.expovariate(RATE)
-        moments.append((at, chance.choice(chats)))
-    return moments
 
 
 async def weigh_pings(made: dict[str, Seat]) -> None:

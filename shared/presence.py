@@ -7,6 +7,7 @@ for nothing: whose last heartbeat (`shared.interest`) is too old is gone.
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from time import monotonic
 from typing import Any, Final
 
@@ -57,6 +58,44 @@ class Presence:
             fields, beats, time = await pipeline.execute()
         living = _living(beats, time)
         return sorted({user_id for instance, user_id in _parsed(fields) if instance in living})
+
+    async def gone(self) -> frozenset[str]:
+        """The gateways whose last heartbeat is too old.
+
+        Raises:
+            RedisError: Redis does not answer.
+        """
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            _ask_who_lives(pipeline)
+            beats, time = await pipeline.execute()
+        return frozenset(text(instance) for instance, _ in beats) - _living(beats, time)
+
+    async def clear(self, chat_ids: Sequence[str], gone: AbstractSet[str]) -> list[tuple[str, str]]:
+        """Takes out of these chats what the gateways `gone` have left there.
+
+        Returns:
+            Chat and user id of each who is not online any more; each is given to one caller only.
+
+        Raises:
+            RedisError: Redis does not answer; it may have been done nevertheless.
+        """
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            for chat_id in chat_ids:
+                pipeline.hkeys(_key(chat_id))
+            found = await pipeline.execute()
+        seen = [
+            (chat_id, *one)
+            for chat_id, fields in zip(chat_ids, found, strict=True)
+            for one in _parsed(fields)
+        ]
+        left = [(chat_id, at, user_id) for chat_id, at, user_id in seen if at in gone]
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            for chat_id, at, user_id in left:
+                pipeline.hdel(_key(chat_id), _field(at, user_id))
+            taken = await pipeline.execute()
+        online = {(chat_id, user_id) for chat_id, at, user_id in seen if at not in gone}
+        mine = {(chat_id, user_id) for (chat_id, _, user_id), was in zip(left, taken, strict=True) if was}
+        return sorted(mine - online)
 
     async def write(self, instance: str, changes: Sequence[Change]) -> list[Sighting]:
         """Writes changes at the gateway `instance`, all in one step.

@@ -26,6 +26,7 @@ from shared.tokens import JwksKeys, Verifier
 from ws_gateway.access import CONNECTIONS, ChatAccess
 from ws_gateway.admission import Admission
 from ws_gateway.announcer import Announcer
+from ws_gateway.departed import Departed
 from ws_gateway.door import Door, Opening
 from ws_gateway.drain import Drain
 from ws_gateway.engine import Engine
@@ -109,6 +110,7 @@ class _Parts:
     drain: Drain
     sessions: LiveSessions
     presence: RoomPresence
+    departed: Departed
     announcer: Announcer
     resync: Resync
 
@@ -117,6 +119,7 @@ class _Parts:
             self.keys.run(),
             self.sessions.run(),
             self.presence.run(),
+            self.departed.run(),
             self.announcer.run(),
             self.resync.run(),
         )
@@ -187,6 +190,7 @@ def _assembled(
     presence = RoomPresence(
         instance=instance, store=Presence(redis), rooms=rooms, announce=announcer.announce
     )
+    departed = Departed(instance=instance, store=Presence(redis), presence=presence)
 
     def rooms_missed(missed: frozenset[str] | None) -> None:
         resync.rooms(missed)
@@ -264,6 +268,7 @@ def _assembled(
         drain=drain,
         sessions=sessions,
         presence=presence,
+        departed=departed,
         announcer=announcer,
         resync=resync,
     )

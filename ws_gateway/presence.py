@@ -81,6 +81,20 @@ class RoomPresence:
         for who in self._sockets:
             self._change(who)
 
+    def chats(self) -> set[str]:
+        """The chats in which somebody here has a joined socket."""
+        return {chat_id for chat_id, _ in self._sockets}
+
+    def gone(self, chat_id: str, user_id: str) -> None:
+        """Announces somebody offline who was at a gateway that is gone."""
+        if (chat_id, user_id) not in self._sockets:
+            self._announce(_presence_event(chat_id, user_id, online=False))
+
+    def announce_anew(self) -> None:
+        """Announces everybody here again: others may have said that they are gone."""
+        self._shown.difference_update(self._sockets)
+        self.refresh()
+
     async def run(self) -> None:
         """Writes what changes, for ever."""
         pauses = backoff()

@@ -1,5 +1,7 @@
 """Who is online, over several gateways, and with a store that comes and goes."""
 
+import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
@@ -9,10 +11,14 @@ from clients import PythonClient
 from gateways import RunningGateway, eventually, running_gateway
 from pydantic import SecretStr
 from servers import RedisServer
+from torture.proxy import Link
 
+from shared import presence
 from shared.bus.local import LocalBus
+from shared.interest.store import GATEWAYS, text
 from shared.links import redis_link
-from shared.presence import Presence
+from shared.presence import GONE_SECONDS, Presence
+from ws_gateway import departed
 
 
 @pytest.fixture(scope="module")
@@ -93,3 +99,55 @@ async def test_without_its_store_a_gateway_goes_on(redis_server: RedisServer) ->
         await eventually(lambda: Presence(store).online(chat_id), is_=["ada", "ben"], seconds=15)
         await ada.wait("presence", where=lambda body: body["userId"] == "ben")
         assert seen(ada, "ben") == [True]
+
+
+async def test_who_was_at_a_gateway_that_died_is_announced_offline_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By one of the gateways that see the chat; not who is elsewhere, too."""
+    monkeypatch.setattr(departed, "LOOK_SECONDS", 0.2)
+    async with fakeredis.FakeAsyncRedis() as store, AsyncExitStack() as stack:
+        bus = LocalBus()
+        first = await stack.enter_async_context(running_gateway(store, bus=bus))
+        second = await stack.enter_async_context(running_gateway(store, bus=bus))
+        second.api.chats = first.api.chats
+        chat_id = first.api.open_chat("ada", "ben", "cat")
+        watchers = [await first.join("ada", chat_id), await second.join("cat", chat_id)]
+        for user_id in ("ben", "cat"):
+            await store.hset(f"roomcast:presence:{chat_id}", f"dead|{user_id}", "1")
+        await store.zadd(GATEWAYS, {"dead": time.time() - GONE_SECONDS - 1})
+        for watcher in watchers:
+            await watcher.wait("presence", where=lambda body: not body["online"])
+        await eventually(lambda: _left_by_the_dead(store, chat_id), is_=0)
+        await asyncio.sleep(1.0)
+        for watcher in watchers:
+            assert seen(watcher, "ben") == [False]
+            assert False not in seen(watcher, "cat")
+
+
+async def _left_by_the_dead(store: fakeredis.FakeAsyncRedis, chat_id: str) -> int:
+    return sum(text(field).startswith("dead|") for field in await store.hkeys(f"roomcast:presence:{chat_id}"))
+
+
+async def test_a_gateway_taken_for_dead_announces_its_users_again(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cut off from the store for longer than the others wait, and back."""
+    monkeypatch.setattr(departed, "LOOK_SECONDS", 0.3)
+    for module in (departed, presence):
+        monkeypatch.setattr(module, "GONE_SECONDS", 4.0)
+    async with AsyncExitStack() as stack:
+        link = await stack.enter_async_context(Link(redis_server.port))
+        near = await stack.enter_async_context(redis_link(SecretStr(redis_server.url)))
+        far = await stack.enter_async_context(redis_link(SecretStr(f"redis://127.0.0.1:{link.port}")))
+        bus = LocalBus()
+        first = await stack.enter_async_context(running_gateway(near, bus=bus))
+        second = await stack.enter_async_context(running_gateway(far, bus=bus))
+        second.api.chats = first.api.chats
+        chat_id = first.api.open_chat("ada", "ben")
+        ada, ben = await first.join("ada", chat_id), await second.join("ben", chat_id)
+        link.freeze()
+        await ada.wait("presence", where=lambda body: not body["online"], seconds=15)
+        assert ben.disconnected is None
+        link.heal()
+        await ada.until(lambda: seen(ada, "ben") == [True, False, True], seconds=15, what="ben online again")

@@ -216,6 +216,7 @@ async def test_a_gateway_forgotten_by_a_trusted_store_may_have_missed_something(
     await redis.delete(store.room_key("chat:1"))
     assert await gateways.of("chat:1") == frozenset()
     await gateways.until("chat:1", lambda answer: answer == frozenset({"a"}))
+    await until_told(missed)
     assert missed == [None]
 
 
@@ -261,6 +262,7 @@ async def test_a_room_held_while_redis_is_away_is_registered_later_and_told(
         await redis_server.start()
         asked = InterestReader(redis)
         await until_held(asked, "chat:2")
+        await until_told(missed)
         assert missed == [frozenset({"chat:2"})]
         assert await asked.gateways([message("chat:1"), message("chat:3")]) == [frozenset({"a"}), frozenset()]
 
@@ -294,3 +296,10 @@ async def until_held(asked: InterestReader, room: str) -> None:
     async with asyncio.timeout(10):
         while await asked.gateways([message(room)]) != [frozenset({"a"})]:  # noqa: ASYNC110  a server's doing
             await asyncio.sleep(0.05)
+
+
+async def until_told(missed: Missed) -> None:
+    """A gateway tells of it once it has heard from Redis that the room is registered."""
+    async with asyncio.timeout(5):
+        while not missed:  # noqa: ASYNC110  the callback is a plain list's
+            await asyncio.sleep(0.005)

@@ -174,8 +174,10 @@ class InterestLeases:
             trusted = epoch is not None and now >= float(epoch) - HEARTBEAT_SECONDS / 2
             self._refill(lost=self._joined and (trusted or beat is not None))
         pipeline = self._redis.pipeline(transaction=False)
-        # A heartbeat that is stale from the start: "I may hold more than I say".
-        pipeline.zadd(GATEWAYS, {self._instance: now if self._complete else now - STALE_SECONDS - 0.1})
+        # A heartbeat that is stale from the start: "I may hold more than I say". Once known, never anew: if
+        # Redis has forgotten everything since it was asked, the next heartbeat has to find that out.
+        beat_now = now if self._complete else now - STALE_SECONDS - 0.1
+        pipeline.zadd(GATEWAYS, {self._instance: beat_now}, xx=beat is not None)
         pipeline.zremrangebyscore(GATEWAYS, "-inf", now - _KEPT_SECONDS)
         if epoch is None:
             pipeline.set(EPOCH, now + STALE_SECONDS, nx=True)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 
 import pytest
-from fakeredis import FakeAsyncRedis
+from fakeredis import FakeAsyncRedis, FakeRedis, FakeServer
 from redis.asyncio import Redis
 from servers import RedisServer
 
@@ -201,6 +201,28 @@ async def test_a_store_that_forgot_everything_is_filled_in_again(gateways: Gatew
     assert await gateways.of("chat:1") == frozenset({"a", "b"})
     assert await gateways.of("chat:599") == frozenset({"a"})
     assert missed == []
+
+
+async def test_a_store_that_forgets_in_the_middle_of_a_heartbeat_is_filled_in_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A gateway that has just been told that it is known does not go on without its rooms."""
+    server, forgot = FakeServer(), asyncio.Event()
+
+    def forgetting(time: tuple[int, int]) -> float:
+        if not forgot.is_set():
+            FakeRedis(server=server).flushall()
+            forgot.set()
+        return store.seconds(time)
+
+    async with (
+        FakeAsyncRedis(server=server) as redis,
+        InterestLeases(redis, "a", missed=lambda _: None) as a,
+    ):
+        await a.hold("chat:1")
+        monkeypatch.setattr(leases, "seconds", forgetting)
+        await asyncio.wait_for(forgot.wait(), 5)
+        await until_held(InterestReader(redis), "chat:1")
 
 
 async def test_a_gateway_forgotten_by_a_trusted_store_may_have_missed_something(

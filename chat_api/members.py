@@ -8,9 +8,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from chat_api import announcements
 from chat_api.access import lock_chat
 from chat_api.chats import as_seen
-from chat_api.outbox import record
+from chat_api.outbox import published, record
 from chat_api.problems import Forbidden, NotFound, OwnerCannotLeave, ValidationFailed
 from shared import events
+
+TOLD_SECONDS: Final = 2.0
+"""How long a removal waits for the gateways to be told of it."""
 
 _MEMBER: Final = text(
     "SELECT member_json(m, false)::text AS body, member_json(m, true)::text AS told FROM members m "
@@ -62,6 +65,9 @@ class Members:
     async def remove(self, caller_id: str, chat_id: str, user_id: str) -> None:
         """Removes a member, for the owner, or oneself; nothing posted afterwards reaches the removed.
 
+        Returns when the gateways have been told, or cannot be for now: what reaches them by other ways than
+        the outbox, chunks and typing, comes after that.
+
         Raises:
             OwnerCannotLeave: the owner would be removed.
         """
@@ -73,10 +79,11 @@ class Members:
                 raise OwnerCannotLeave
             _, told = await _must_be_member(connection, chat_id, user_id)
             await connection.execute(_REMOVE, {"chat": chat_id, "user": user_id})
-            await record(
-                connection,
-                announcements.member_changed(events.MEMBER_REMOVED, "member-removed", chat_id, user_id, told),
+            removed = announcements.member_changed(
+                events.MEMBER_REMOVED, "member-removed", chat_id, user_id, told
             )
+            await record(connection, removed)
+        await published(self._engine, removed, seconds=TOLD_SECONDS)
 
     async def read(self, user_id: str, chat_id: str, seq: int) -> None:
         """Marks everything up to `seq` as read; never goes back, never above the last message."""

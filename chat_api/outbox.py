@@ -10,7 +10,8 @@ import asyncpg
 import structlog
 from prometheus_client import Counter, Gauge
 from sqlalchemy import insert, text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chat_api.database import DATABASE_ERRORS
 from chat_api.tables import events as events_table
@@ -25,6 +26,7 @@ CHANNEL: Final = "roomcast_outbox"
 """NOTIFY on it is a hint that unpublished events may be there; nothing depends on it arriving."""
 
 _NOTIFY = text(f"SELECT pg_notify('{CHANNEL}', '')")
+_IS_PUBLISHED = text("SELECT published_at IS NOT NULL FROM events WHERE id = :id AND time = :time")
 
 
 async def record(connection: AsyncConnection, *events: Event) -> None:
@@ -36,6 +38,21 @@ async def record(connection: AsyncConnection, *events: Event) -> None:
         return
     await connection.execute(insert(events_table), [_row(event) for event in events])
     await connection.execute(_NOTIFY)
+
+
+async def published(engine: AsyncEngine, event: Event, *, seconds: float) -> bool:
+    """Waits until an event that was recorded is on the bus, for `seconds` at most; whether it is."""
+    asked = {"id": event.id, "time": datetime.fromisoformat(event.time)}
+    try:
+        async with asyncio.timeout(seconds):
+            for pause in backoff(first=0.01, most=0.1):
+                async with engine.connect() as connection:
+                    if await connection.scalar(_IS_PUBLISHED, asked):
+                        return True
+                await asyncio.sleep(pause)
+    except (*DATABASE_ERRORS, SQLAlchemyError) as error:
+        log.info("outbox.not_published_yet", type=event.type, id=event.id, reason=type(error).__name__)
+    return False
 
 
 def _row(event: Event) -> dict[str, object]:

@@ -12,9 +12,10 @@ from torture.proxy import Link
 
 from chat_api import migrations
 from chat_api.database import connect, open_engine
+from chat_api.members import TOLD_SECONDS, Members
 from chat_api.outbox import LOOK_SECONDS, SILENCE_SECONDS, Relay, record
 from shared.bus import BusUnavailableError
-from shared.events import Event
+from shared.events import MEMBER_REMOVED, Event
 from shared.ids import new_id
 
 
@@ -238,3 +239,17 @@ async def test_events_of_a_chat_keep_the_order_of_their_commits(fresh: Database)
         await ear.until(2)
     assert [each.subject for each in ear.heard] == [chat, "slow"]
     await slow.close()
+
+
+async def test_a_removal_is_answered_once_it_is_told(fresh: Database) -> None:
+    """What is typed or written after that comes behind it; while nobody can be told, it is bounded."""
+    owner, member, other = [await fresh.user() for _ in range(3)]
+    chat = await fresh.chat(owner, member, other)
+    members, ear = Members(fresh.engine), Ear()
+    ear.seconds = 0.5
+    async with relaying(fresh.url, ear):
+        await members.remove(owner, chat, member)
+        assert [each.type for each in ear.heard] == [MEMBER_REMOVED]
+    began = asyncio.get_running_loop().time()
+    await members.remove(owner, chat, other)
+    assert asyncio.get_running_loop().time() - began < TOLD_SECONDS + 1

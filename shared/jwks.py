@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
@@ -18,12 +19,21 @@ REFETCH_SECONDS: Final = 10.0
 _RETRY_SECONDS: Final = 2.0
 _FETCH_SECONDS: Final = 4.0
 _MAX_SET_BYTES: Final = 256 * 1024
+_ABSENT_KEPT: Final = 1000
 
 log = structlog.get_logger()
 
 
 class KeysUnavailableError(Exception):
-    """Whether the token's key is a good one cannot be known now: the issuer's keys cannot be fetched."""
+    """Whether the token's key is a good one cannot be known now.
+
+    Attributes:
+        seconds: after which it can; None where the issuer's keys cannot be fetched.
+    """
+
+    def __init__(self, message: str = "", *, seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.seconds = seconds
 
 
 class KeySource(Protocol):
@@ -50,6 +60,10 @@ class JwksKeys:
         self._http = http
         self._clock = clock
         self._keys: dict[str, Ed25519PublicKey] = {}
+        self._asked_for: set[str] = set()
+        """Unknown ids that somebody has asked for since the set was fetched."""
+        self._absent: OrderedDict[str, None] = OrderedDict()
+        """Ids that a set did not have which was fetched after they were asked for."""
         self._fetching = asyncio.Lock()
         self._asked_at = float("-inf")
         self._answered = False
@@ -77,14 +91,22 @@ class JwksKeys:
         """The key with this id; an unknown id fetches the set again, at most once in ten seconds.
 
         Raises:
-            KeysUnavailableError: the id is unknown and the issuer did not answer when last asked.
+            KeysUnavailableError: the id is unknown, and the issuer did not answer when last asked; or was
+                asked before anybody asked for this id, and so lately that it is not asked again yet.
         """
         if (key := self._keys.get(kid)) is not None:
             return key
+        if kid not in self._absent and len(self._asked_for) < _ABSENT_KEPT:
+            self._asked_for.add(kid)
         await self._ask_unless(lambda: kid in self._keys)
-        if (key := self._keys.get(kid)) is None and not self._answered:
+        if (key := self._keys.get(kid)) is not None:
+            return key
+        if not self._answered:
             raise KeysUnavailableError(f"{self._url} does not answer with a JWK set")
-        return key
+        if kid in self._absent:
+            return None
+        left = self._asked_at + REFETCH_SECONDS - self._clock()
+        raise KeysUnavailableError(f"{self._url} is not asked again yet", seconds=max(0.0, left))
 
     async def _ask_unless(self, answered: Callable[[], bool]) -> None:
         """Fetches the set, unless a fetch that was under way has `answered`, or the last one is recent."""
@@ -111,6 +133,10 @@ class JwksKeys:
                 kid: old if (old := self._keys.get(kid)) is not None and old == key else key
                 for kid, key in keys.items()
             }
+            self._absent.update(dict.fromkeys(self._asked_for - keys.keys()))
+            self._asked_for.clear()
+            while len(self._absent) > _ABSENT_KEPT:
+                self._absent.popitem(last=False)
             self._answered = self.loaded = True
 
 

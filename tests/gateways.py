@@ -32,6 +32,7 @@ class ScriptedApi:
     """Answers `sync` and the key set as a test says; a real API cannot be made to misbehave on demand.
 
     Attributes:
+        key, kid: what tokens are signed with, and its id.
         chats: chat id to the ids of its members.
         last_seq: what every chat's `lastSeq` is.
         status: what `sync` answers with, instead of 200.
@@ -41,6 +42,7 @@ class ScriptedApi:
 
     def __init__(self) -> None:
         self.key = Ed25519PrivateKey.generate()
+        self.kid = KEY_ID
         self.chats: dict[str, set[str]] = {}
         self.last_seq = 0
         self.missed: list[Any] = []
@@ -67,7 +69,7 @@ class ScriptedApi:
             "jti": new_id(),
             **changes,
         }
-        return jwt.encode(claims, self.key, algorithm="EdDSA", headers={"kid": KEY_ID})
+        return jwt.encode(claims, self.key, algorithm="EdDSA", headers={"kid": self.kid})
 
     def open_chat(self, *members: str) -> str:
         """A new chat's id."""
@@ -94,7 +96,7 @@ class ScriptedApi:
         if not self.serves_keys:
             return web.Response(status=503)
         public = OKPAlgorithm.to_jwk(self.key.public_key(), as_dict=True)
-        return web.json_response({"keys": [{**public, "kid": KEY_ID, "alg": "EdDSA", "use": "sig"}]})
+        return web.json_response({"keys": [{**public, "kid": self.kid, "alg": "EdDSA", "use": "sig"}]})
 
     async def _sync(self, request: web.Request) -> web.Response:
         chat_id = request.match_info["chat_id"]

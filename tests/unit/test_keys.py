@@ -195,13 +195,34 @@ async def test_keys_come_from_the_issuer(
     key = await remote.key(own.ring.kid)
     assert key == await own.key(own.ring.kid)
     assert remote.loaded
+    clock.now += REFETCH_SECONDS
     for _ in range(20):
         assert await remote.key("unknown") is None
-    assert issuer.fetches == 1
+    assert issuer.fetches == 2
     clock.now += REFETCH_SECONDS
     assert await remote.key("unknown") is None
-    assert issuer.fetches == 2
+    assert issuer.fetches == 3
     assert await remote.key(own.ring.kid) is key
+
+
+async def test_a_new_key_is_not_refused_for_somebody_elses_unknown_one(
+    issuer: Issuer, remote: JwksKeys, clock: Clock, tmp_path: Path
+) -> None:
+    """Whether an id is one of a new key cannot be said until the set is fetched again."""
+    assert await remote.key("made up") is None
+    own = SigningKeys.at(None, tmp_path)
+    issuer.document = own.ring.jwks
+    clock.now += 4
+    for _ in range(20):
+        with pytest.raises(KeysUnavailableError) as unknown:
+            await remote.key(own.ring.kid)
+        assert unknown.value.seconds == REFETCH_SECONDS - 4
+        assert await remote.key("made up") is None
+    assert issuer.fetches == 1
+    clock.now += 6
+    found = await asyncio.gather(*(remote.key(kid) for kid in ("another", own.ring.kid, "one more")))
+    assert [key is None for key in found] == [True, False, True]
+    assert issuer.fetches == 2
 
 
 async def test_an_issuer_that_is_away_is_not_a_refusal(

@@ -8,12 +8,14 @@ import structlog
 from aiohttp import web
 from redis.asyncio import Redis
 
+from ai_worker.cancellation import Cancellations
 from ai_worker.demo import DemoResponder
 from ai_worker.settings import WorkerSettings
-from ai_worker.worker import CONCURRENCY, Worker
+from ai_worker.worker import Worker
 from shared.bus import Bus, WorkQueue
 from shared.bus.publisher import EventPublisher
 from shared.drafts import Drafts
+from shared.ids import new_id
 from shared.interest import InterestReader
 from shared.ops import ops_routes
 from shared.runtime import http_server
@@ -38,10 +40,15 @@ async def serve(
     Calls `started` once it listens; returns when no reply is being written any more, at most `DRAIN_SECONDS`
     later. What was not finished goes back to the bus.
     """
+    window = settings.ai_chunk_ms / 1000
+    drafts = Drafts(redis)
+    cancellations = Cancellations(drafts)
     worker = Worker(
-        responder=DemoResponder(),
+        responder=DemoResponder(window=window),
         publisher=EventPublisher(bus=bus, interest=InterestReader(redis)),
-        drafts=Drafts(redis),
+        drafts=drafts,
+        cancellations=cancellations,
+        window=window,
     )
     app = web.Application(middlewares=[http_middleware("worker")])
     app.add_routes(ops_routes({"rabbitmq": _takes_requests(bus), "redis": _ping(redis)}))
@@ -49,13 +56,19 @@ async def serve(
         http_server(app, settings.worker_host, settings.worker_port, variables="WORKER") as server,
         asyncio.TaskGroup() as group,
     ):
+        listening = [
+            group.create_task(bus.follow(new_id(), cancellations)),
+            group.create_task(cancellations.run()),
+        ]
         consumer = group.create_task(
-            bus.consume(WorkQueue.ASSISTANT_REQUESTS, worker.handle, concurrency=CONCURRENCY)
+            bus.consume(WorkQueue.ASSISTANT_REQUESTS, worker.handle, concurrency=settings.ai_concurrency)
         )
         started()
         await stop.wait()
         server.begun = True
         await _drain(consumer)
+        for task in listening:
+            task.cancel()
 
 
 async def _drain(consumer: asyncio.Task[None]) -> None:

@@ -7,8 +7,9 @@ from typing import Any, Final, Literal, Protocol
 import orjson
 import structlog
 
-from ai_worker.stream import Chunk
+from ai_worker.stream import Chunk, Cut
 from shared.bus import BusUnavailableError
+from shared.drafts import ChunkWrite, ReplyGoneError, Standing
 from shared.events import (
     REPLY_CHUNK,
     REPLY_FAILED,
@@ -19,7 +20,9 @@ from shared.events import (
     ReplyFinished,
     ReplyRequested,
     chat_room,
+    numbered,
 )
+from shared.interest.reader import Write
 from shared.runtime import backoff
 
 SOURCE: Final = "/roomcast/worker"
@@ -32,8 +35,8 @@ log = structlog.get_logger()
 class Publisher(Protocol):
     """Where events go."""
 
-    async def publish(self, events: Sequence[Event]) -> None:
-        """Returns when the bus has taken responsibility.
+    async def publish(self, events: Sequence[Event], *, first: Write | None = None) -> None:
+        """Returns when the bus has taken responsibility. `first` is written to Redis before.
 
         Raises:
             BusUnavailableError: it has not, as far as is known.
@@ -43,41 +46,58 @@ class Publisher(Protocol):
 class Drafts(Protocol):
     """Where the reply being written is kept for those who join meanwhile; loses what it cannot store."""
 
-    async def start(self, chat_id: str, reply_id: str) -> None:
-        """Begins with nothing, whatever an earlier attempt left."""
+    async def start(self, reply_id: str, at_least: int) -> Standing:
+        """An attempt begins, unless the reply was cancelled or has ended; its number is in the answer."""
+        ...
 
-    async def append(self, chat_id: str, reply_id: str, index: int, text: str, content: str) -> None:
-        """Adds the chunk `index` with its `text`; `content` is everything up to its end."""
+    async def mend(self, reply_id: str, attempt: int, texts: Sequence[str]) -> None:
+        """Writes the whole of an attempt."""
 
 
 class ReplyBroadcast:
     """Publishes in the order in which it is called.
 
     Statuses and chunks may be lost, as the draft and the finished reply hold the text; the outcome is
-    published again and again until the bus has confirmed it.
+    published again and again until the bus has confirmed it. `cut` is set when the draft says that the reply
+    was cancelled.
     """
 
     def __init__(
-        self, request: ReplyRequested, cause: Event, *, publisher: Publisher, drafts: Drafts
+        self, request: ReplyRequested, cause: Event, *, publisher: Publisher, drafts: Drafts, cut: Cut
     ) -> None:
         self._request = request
         self._cause = cause
         self._publisher = publisher
         self._drafts = drafts
-        self._content = ""
+        self._cut = cut
+        self._attempt = 0
+        self._texts: list[str] = []
         self._metadata: dict[str, Any] | None = None
-        self._attempt = 1
         self._lossy = False
 
     @property
     def content(self) -> str:
         """The text of the chunks so far."""
-        return self._content
+        return "".join(self._texts)
 
-    async def started(self, attempt: int) -> None:
-        """A new attempt begins: nothing is written yet, and what an earlier one wrote counts no more."""
-        self._content, self._metadata, self._attempt = "", None, attempt
-        await self._drafts.start(self._request.chat_id, self._request.reply_id)
+    async def started(self, at_least: int = 1) -> None:
+        """A new attempt begins: nothing is written yet, and what an earlier one wrote counts no more.
+
+        Unless the reply was cancelled: then `cut` is set, and what was written before stays what counts.
+
+        Args:
+            at_least: the attempt's number, as far as the caller knows.
+
+        Raises:
+            ReplyGoneError: the reply has ended.
+        """
+        standing = await self._drafts.start(self._request.reply_id, max(at_least, self._attempt + 1))
+        if standing.ended:
+            raise ReplyGoneError
+        if standing.cancelled:
+            self._cut.set()
+            return
+        self._texts, self._metadata, self._attempt = [], None, standing.attempt
         await self.status("thinking")
 
     async def status(self, status: Status, **data: str) -> None:
@@ -88,7 +108,7 @@ class ReplyBroadcast:
             "replyTo": self._request.reply_to,
             "status": status,
             "data": {name: value for name, value in data.items() if value},
-            **self._numbered(),
+            **numbered(self._attempt),
         }
         await self._publish_once(self._for_room(REPLY_STATUS, "ai-status", body))
 
@@ -96,19 +116,26 @@ class ReplyBroadcast:
         """Adds a chunk to the draft, then sends it.
 
         A socket that joins in between finds it in the draft, gets it, or both; never neither.
+
+        Raises:
+            ReplyGoneError: the reply has ended, or another attempt has begun; the chunk was not sent.
         """
-        self._content += chunk.content
-        chat_id, reply_id = self._request.chat_id, self._request.reply_id
-        await self._drafts.append(chat_id, reply_id, chunk.index, chunk.content, self._content)
+        self._texts.append(chunk.content)
+        reply_id = self._request.reply_id
+        write = ChunkWrite(reply_id, attempt=self._attempt, index=chunk.index, text=chunk.content)
         body = {
-            "chatId": chat_id,
+            "chatId": self._request.chat_id,
             "replyId": reply_id,
             "index": chunk.index,
             "content": chunk.content,
             "isFinal": chunk.is_final,
-            **self._numbered(),
+            **numbered(self._attempt),
         }
-        await self._publish_once(self._for_room(REPLY_CHUNK, "ai-chunk", body))
+        await self._publish_once(self._for_room(REPLY_CHUNK, "ai-chunk", body), first=write)
+        if write.cancelled:
+            self._cut.set()
+        if not write.whole:
+            await self._drafts.mend(reply_id, self._attempt, self._texts)
 
     def know(self, metadata: dict[str, Any]) -> None:
         """Keeps what the finished reply will say of itself."""
@@ -119,20 +146,26 @@ class ReplyBroadcast:
         reply = ReplyFinished(
             reply_id=self._request.reply_id,
             chat_id=self._request.chat_id,
-            content=self._content,
+            content=self.content,
             metadata=self._metadata,
+            attempt=max(1, self._attempt),
         )
         await self._publish_surely(self._for_api(REPLY_FINISHED, reply.json_bytes()))
 
     async def failed(self, code: str, metadata: dict[str, Any] | None = None) -> None:
         """Tells the API that there will be no reply; returns when the bus has confirmed it."""
         failure = ReplyFailed(
-            reply_id=self._request.reply_id, chat_id=self._request.chat_id, code=code, metadata=metadata
+            reply_id=self._request.reply_id,
+            chat_id=self._request.chat_id,
+            code=code,
+            metadata=metadata,
+            content=self.content,
+            attempt=max(1, self._attempt),
         )
         await self._publish_surely(self._for_api(REPLY_FAILED, failure.json_bytes()))
 
-    async def _publish_once(self, event: Event) -> None:
-        if not await self._confirmed(event) and not self._lossy:
+    async def _publish_once(self, event: Event, *, first: Write | None = None) -> None:
+        if not await self._confirmed(event, first=first) and not self._lossy:
             self._lossy = True
             log.warning("reply.progress_lost", reply_id=self._request.reply_id, type=event.type)
 
@@ -145,16 +178,12 @@ class ReplyBroadcast:
             )
             await asyncio.sleep(delay)
 
-    async def _confirmed(self, event: Event) -> bool:
+    async def _confirmed(self, event: Event, *, first: Write | None = None) -> bool:
         try:
-            await self._publisher.publish([event])
+            await self._publisher.publish([event], first=first)
         except BusUnavailableError:
             return False
         return True
-
-    def _numbered(self) -> dict[str, int]:
-        """`attempt`, which the first attempt leaves out."""
-        return {"attempt": self._attempt} if self._attempt > 1 else {}
 
     def _for_room(self, type_: str, name: str, body: dict[str, Any]) -> Event:
         return self._event(type_, orjson.dumps(body), name=name, rooms=(chat_room(self._request.chat_id),))

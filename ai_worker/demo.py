@@ -29,17 +29,21 @@ _FRAMES: Final = (
 )
 """From the one that says most to the one that leaves most room for the words of the message."""
 
-_PAUSE: Final = WINDOW * 4 / 3
-"""Seconds between two pieces: longer than the window in which pieces are joined to one chunk."""
+_STRIDE: Final = 4 / 3
+"""Windows between two pieces: more than one, so that pieces are not joined to one chunk."""
+_MIN_PIECES: Final = 3
 _MAX_PIECES: Final = 24
+_USUAL_SECONDS: Final = 0.95
 _SLOW_SECONDS: Final = 10.0
 
 
 class DemoResponder:
     """Answers by quoting, in a second or less (see `/slow`)."""
 
-    def __init__(self, *, clock: Callable[[], datetime] = now) -> None:
+    def __init__(self, *, clock: Callable[[], datetime] = now, window: float = WINDOW) -> None:
         self._clock = clock
+        self._pause = window * _STRIDE
+        self._pieces = min(_MAX_PIECES, max(_MIN_PIECES, int(_USUAL_SECONDS / self._pause)))
 
     async def respond(self, request: ReplyRequested) -> AsyncGenerator[Part, None]:
         """The demo's reply.
@@ -60,7 +64,7 @@ class DemoResponder:
         if "slow" in commands:
             pause = _SLOW_SECONDS / max(1, len(pieces) - 1)
         else:
-            pieces, pause = grouped(pieces, _MAX_PIECES), _PAUSE
+            pieces, pause = grouped(pieces, self._pieces), self._pause
         for index, piece in enumerate(pieces):
             if index:
                 await asyncio.sleep(pause)

@@ -1,7 +1,7 @@
 """From a responder's parts to what a room gets: tokens joined into numbered chunks."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, assert_never
@@ -9,7 +9,9 @@ from typing import Final, assert_never
 from ai_worker.responder import Facts, Part, Restarted, TextDelta, ToolCalling, ToolCompleted
 
 WINDOW: Final = 0.030
-"""Seconds for which text waits for more at most."""
+"""Seconds for which text waits for more at most, unless set otherwise."""
+FIRST_WINDOW: Final = 0.001
+"""The same for the first text of a reply: somebody waits for a sign of life."""
 CHUNK_BYTES: Final = 1024
 """UTF-8 bytes that a chunk holds at most."""
 MAX_CONTENT: Final = 32_000
@@ -36,24 +38,53 @@ Piece = Chunk | ToolCalling | ToolCompleted | Restarted | Facts
 _Arrivals = asyncio.Queue[tuple[float, Part] | None]
 
 
+class Cut:
+    """Ends a stream where it is; for as long as it has not been set, the stream goes on."""
+
+    def __init__(self) -> None:
+        self._set = False
+        self._told: list[Callable[[], None]] = []
+
+    def is_set(self) -> bool:
+        """Whether nothing more is wanted."""
+        return self._set
+
+    def set(self) -> None:
+        """Nothing more is wanted."""
+        self._set = True
+        for tell in self._told:
+            tell()
+
+    def tell(self, told: Callable[[], None]) -> None:
+        """Has `told` called when it is set."""
+        self._told.append(told)
+
+
 @asynccontextmanager
 async def coalesced(
-    parts: AsyncGenerator[Part, None], *, window: float = WINDOW, size: int = CHUNK_BYTES
+    parts: AsyncGenerator[Part, None],
+    *,
+    window: float = WINDOW,
+    size: int = CHUNK_BYTES,
+    cut: Cut | None = None,
 ) -> AsyncIterator[AsyncGenerator[Piece, None]]:
     """The parts as pieces to publish; leaving the context stops the responder.
 
     The contents of the chunks (since the last `Restarted`), joined, are the text of the parts (see
     `cleaned`), cut at `MAX_CONTENT` characters; the last piece is a final chunk. Text that came before a tool
-    was called goes before it. The iterator raises what the responder raises, after what was said before.
+    was called goes before it. The iterator raises what the responder raises, after what was said before. When
+    `cut` is set, it ends at once, without a final chunk.
     """
+    cut = Cut() if cut is None else cut
     arrivals: _Arrivals = asyncio.Queue()
+    cut.tell(lambda: arrivals.put_nowait(None))
     pump = asyncio.create_task(_pump(parts, arrivals))
     try:
-        async with aclosing(_pieces(arrivals, pump, window, size)) as pieces:
+        async with aclosing(_pieces(arrivals, pump, Pending(window, size), cut)) as pieces:
             yield pieces
     finally:
         pump.cancel()
-        await asyncio.wait({pump})
+        await asyncio.gather(pump, return_exceptions=True)
 
 
 async def _pump(parts: AsyncGenerator[Part, None], arrivals: _Arrivals) -> None:
@@ -76,40 +107,53 @@ async def _pump(parts: AsyncGenerator[Part, None], arrivals: _Arrivals) -> None:
 
 
 async def _pieces(
-    arrivals: _Arrivals, pump: asyncio.Task[None], window: float, size: int
+    arrivals: _Arrivals, pump: asyncio.Task[None], pending: "Pending", cut: Cut
 ) -> AsyncGenerator[Piece, None]:
-    time, index, pending = asyncio.get_running_loop().time, 0, Pending(window, size)
-    while True:
+    time, index = asyncio.get_running_loop().time, 0
+    async with aclosing(_arrived(arrivals, pending, cut)) as arrived:
+        async for since, part in arrived:
+            match part:
+                case TextDelta(text):
+                    for content in pending.add(text, since, late=time() - since > _LAG):
+                        yield Chunk(index, content, is_final=False)
+                        index += 1
+                case _Due() | ToolCalling() | ToolCompleted():
+                    if pending.text:
+                        yield Chunk(index, pending.take(), is_final=False)
+                        index += 1
+                    if not isinstance(part, _Due):
+                        yield part
+                case Restarted():
+                    pending.restart()
+                    index = 0
+                    yield part
+                case Facts():
+                    yield part
+                case _:
+                    assert_never(part)
+    if not cut.is_set():
+        await pump
+        yield Chunk(index, pending.take(), is_final=True)
+
+
+async def _arrived(
+    arrivals: _Arrivals, pending: "Pending", cut: Cut
+) -> AsyncGenerator[tuple[float, "Part | _Due"], None]:
+    """What arrives, and when what waits has to go; ends with the last part, or when cut."""
+    while not cut.is_set():
         try:
             async with asyncio.timeout_at(pending.due):
-                arrived = await arrivals.get()
+                arrival = await arrivals.get()
         except TimeoutError:
-            yield Chunk(index, pending.take(), is_final=False)
-            index += 1
-            continue
-        if arrived is None:
-            break
-        since, part = arrived
-        match part:
-            case TextDelta(text):
-                for content in pending.add(text, since, late=time() - since > _LAG):
-                    yield Chunk(index, content, is_final=False)
-                    index += 1
-            case ToolCalling() | ToolCompleted():
-                if pending.text:
-                    yield Chunk(index, pending.take(), is_final=False)
-                    index += 1
-                yield part
-            case Restarted():
-                pending.take()
-                index = 0
-                yield part
-            case Facts():
-                yield part
-            case _:
-                assert_never(part)
-    await pump
-    yield Chunk(index, pending.take(), is_final=True)
+            yield 0.0, _Due()
+        else:
+            if arrival is None:
+                return
+            yield arrival
+
+
+class _Due:
+    """What waits has to go."""
 
 
 class Pending:
@@ -122,6 +166,7 @@ class Pending:
 
     def __init__(self, window: float, size: int) -> None:
         self._window = window
+        self._next_window = min(window, FIRST_WINDOW)
         self._size = size
         self._bytes = 0
         self.text = ""
@@ -138,7 +183,13 @@ class Pending:
             self.text += character
             self._bytes += width
         if self.text and self.due is None:
-            self.due = at + self._window
+            self.due = at + self._next_window
+            self._next_window = self._window
+
+    def restart(self) -> None:
+        """What waited counts no more; the text that comes is the first again."""
+        self.take()
+        self._next_window = min(self._window, FIRST_WINDOW)
 
     def take(self) -> str:
         """What waited; nothing waits now."""

@@ -7,14 +7,14 @@ import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
 from ai_worker.broadcast import Drafts, Publisher, ReplyBroadcast
+from ai_worker.cancellation import Cancellations
 from ai_worker.responder import Facts, Responder, ResponderError, Restarted, ToolCalling, ToolCompleted
-from ai_worker.stream import Chunk, coalesced
+from ai_worker.stream import WINDOW, Chunk, Cut, Piece, coalesced
 from shared.bus import Job, PoisonedEventError
+from shared.drafts import ReplyGoneError
 from shared.events import ReplyRequested, command_of
 from shared.telemetry import request_context
 
-CONCURRENCY: Final = 32
-"""Replies that one process writes at once."""
 INTERNAL: Final = "internal"
 """The code of a failure that nobody foresaw."""
 EMPTY: Final = "empty_reply"
@@ -37,10 +37,20 @@ log = structlog.get_logger()
 class Worker:
     """Writes the replies that are asked for; `handle` is the handler of a work queue."""
 
-    def __init__(self, *, responder: Responder, publisher: Publisher, drafts: Drafts) -> None:
+    def __init__(
+        self,
+        *,
+        responder: Responder,
+        publisher: Publisher,
+        drafts: Drafts,
+        cancellations: Cancellations,
+        window: float = WINDOW,
+    ) -> None:
         self._responder = responder
         self._publisher = publisher
         self._drafts = drafts
+        self._cancellations = cancellations
+        self._window = window
 
     async def handle(self, job: Job) -> None:
         """Writes one reply; returns when the bus has confirmed its outcome.
@@ -54,16 +64,26 @@ class Worker:
         request = command_of(job.event)
         if not isinstance(request, ReplyRequested):
             raise PoisonedEventError(f"a worker cannot handle {job.event.type}")
-        broadcast = ReplyBroadcast(request, job.event, publisher=self._publisher, drafts=self._drafts)
-        with request_context(job.event.request_id, job.event.traceparent), IN_PROGRESS.track_inprogress():
-            await self._attempt(job, request, broadcast)
+        with (
+            request_context(job.event.request_id, job.event.traceparent),
+            IN_PROGRESS.track_inprogress(),
+            self._cancellations.watched(request.reply_id) as cut,
+        ):
+            broadcast = ReplyBroadcast(
+                request, job.event, publisher=self._publisher, drafts=self._drafts, cut=cut
+            )
+            await self._attempt(job, request, broadcast, cut)
 
-    async def _attempt(self, job: Job, request: ReplyRequested, broadcast: ReplyBroadcast) -> None:
+    async def _attempt(self, job: Job, request: ReplyRequested, broadcast: ReplyBroadcast, cut: Cut) -> None:
         started, outcome = perf_counter(), "abandoned"
         try:
-            await self._write(job, request, broadcast, started)
-            await broadcast.finished()
-            outcome = "finished"
+            if await self._write(job, request, broadcast, cut):
+                await broadcast.finished()
+                outcome = "cancelled" if cut.is_set() else "finished"
+            else:
+                outcome = "not_wanted"  # the API, which knows that, ends it by what is in the draft
+        except ReplyGoneError:
+            outcome = "not_wanted"
         except ResponderError as error:
             await broadcast.failed(error.code, error.metadata)
             outcome = "failed"
@@ -82,28 +102,34 @@ class Worker:
             DURATION.observe(seconds)
             log.info("reply.attempted", reply_id=request.reply_id, outcome=outcome, seconds=round(seconds, 3))
 
-    async def _write(
-        self, job: Job, request: ReplyRequested, broadcast: ReplyBroadcast, started: float
-    ) -> None:
-        attempt = job.attempt
-        await broadcast.started(attempt)
-        async with coalesced(self._responder.respond(request)) as pieces:
+    async def _write(self, job: Job, request: ReplyRequested, broadcast: ReplyBroadcast, cut: Cut) -> bool:
+        """Writes the reply to its end, or until it is cut; False when it was cut before it began."""
+        started = perf_counter()
+        if not cut.is_set():
+            await broadcast.started(job.attempt)
+        if cut.is_set():
+            return False
+        async with coalesced(self._responder.respond(request), window=self._window, cut=cut) as pieces:
             async for piece in pieces:
-                match piece:
-                    case Chunk():
-                        if piece.is_final and not broadcast.content + piece.content:
-                            raise ResponderError(EMPTY)
-                        await broadcast.chunk(piece)
-                        if piece.index == 0:
-                            FIRST_CHUNK.observe(perf_counter() - started)
-                    case ToolCalling(tool, description):
-                        await broadcast.status("tool_calling", tool=tool, description=description)
-                    case ToolCompleted(tool, description):
-                        await broadcast.status("tool_completed", tool=tool, description=description)
-                    case Restarted():
-                        attempt += 1
-                        await broadcast.started(attempt)
-                    case Facts(metadata):
-                        broadcast.know(metadata)
-                    case _:
-                        assert_never(piece)
+                await _tell(piece, broadcast)
+                if isinstance(piece, Chunk) and piece.index == 0:
+                    FIRST_CHUNK.observe(perf_counter() - started)
+        return True
+
+
+async def _tell(piece: Piece, broadcast: ReplyBroadcast) -> None:
+    match piece:
+        case Chunk():
+            if piece.is_final and not broadcast.content + piece.content:
+                raise ResponderError(EMPTY)
+            await broadcast.chunk(piece)
+        case ToolCalling(tool, description):
+            await broadcast.status("tool_calling", tool=tool, description=description)
+        case ToolCompleted(tool, description):
+            await broadcast.status("tool_completed", tool=tool, description=description)
+        case Restarted():
+            await broadcast.started()
+        case Facts(metadata):
+            broadcast.know(metadata)
+        case _:
+            assert_never(piece)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import orjson
 
 from shared import events
-from shared.events import Event, chat_room, user_room
+from shared.events import Event, ReplyCancelRequested, chat_room, user_room
 from shared.telemetry import current_request_id, current_traceparent
 
 SOURCE = "/roomcast/api"
@@ -48,14 +48,29 @@ def chat_read(chat_id: str, user_id: str, seq: int) -> Event:
     return _event(events.CHAT_READ, name="read", subject=chat_id, rooms=(chat_room(chat_id),), body=body)
 
 
-def reply_ended(chat_id: str, reply_id: str, reply_to: str, status: str, data: dict[str, str]) -> Event:
+def reply_ended(
+    chat_id: str, reply_id: str, reply_to: str, status: str, data: dict[str, str], attempt: int
+) -> Event:
     """The last `ai-status` of a reply; it follows the message that the reply became."""
     body = orjson.dumps(
-        {"chatId": chat_id, "replyId": reply_id, "replyTo": reply_to, "status": status, "data": data}
+        {
+            "chatId": chat_id,
+            "replyId": reply_id,
+            "replyTo": reply_to,
+            "status": status,
+            "data": data,
+            **events.numbered(attempt),
+        }
     )
     return _event(
         events.REPLY_STATUS, name="ai-status", subject=reply_id, rooms=(chat_room(chat_id),), body=body
     )
+
+
+def cancel_requested(chat_id: str, reply_id: str, user_id: str) -> Event:
+    """A member wants a reply to end where it is: for the workers."""
+    asked = ReplyCancelRequested(reply_id=reply_id, chat_id=chat_id, user_id=user_id)
+    return _event(events.REPLY_CANCEL_REQUESTED, name="", subject=reply_id, rooms=(), body=asked.json_bytes())
 
 
 def _event(type_: str, *, name: str, subject: str, rooms: tuple[str, ...], body: bytes) -> Event:

@@ -19,6 +19,7 @@ from chat_api.accounts import Accounts
 from chat_api.authority import Authority
 from chat_api.backlog import Backlog
 from chat_api.callers import Callers
+from chat_api.cancellation import Cancellation
 from chat_api.chats import Chats
 from chat_api.database import DATABASE_ERRORS, connect, open_engine
 from chat_api.ended_sessions import EndedSessionsKeeper
@@ -35,12 +36,14 @@ from chat_api.outbox import Relay
 from chat_api.passwords import Passwords
 from chat_api.posting import Poster
 from chat_api.progress import Progress
+from chat_api.regeneration import Regeneration
 from chat_api.replies import Replies
 from chat_api.retention import Retention
 from chat_api.routes.auth import auth_endpoints, user_endpoints
 from chat_api.routes.chats import chat_endpoints, member_endpoints
 from chat_api.routes.messages import message_endpoints
 from chat_api.routes.pages import page_routes
+from chat_api.routes.replies import reply_endpoints
 from chat_api.sessions import Sessions
 from chat_api.settings import ApiSettings
 from shared.addresses import base_url
@@ -180,7 +183,8 @@ def _work(parts: _Parts) -> Callable[[], Awaitable[None]]:
     """What goes on without being asked for."""
     publisher = EventPublisher(bus=parts.bus, interest=InterestReader(parts.redis))
     relay = Relay(parts.connect, publisher)
-    replies = Replies(parts.engine, Drafts(parts.redis))
+    drafts = Drafts(parts.redis)
+    replies, cancellation = Replies(parts.engine, drafts), Cancellation(parts.engine, drafts)
     settings = parts.settings
     retention = Retention(messages=settings.message_retention_days, events=settings.event_retention_days)
     maintenance = Maintenance(parts.connect, retention)
@@ -192,6 +196,7 @@ def _work(parts: _Parts) -> Callable[[], Awaitable[None]]:
             tasks.create_task(parts.ended.run())
             tasks.create_task(maintenance.run())
             tasks.create_task(backlog.run())
+            tasks.create_task(cancellation.run())
             tasks.create_task(
                 parts.bus.consume(WorkQueue.API_REPLIES, replies.handle, concurrency=REPLIES_AT_ONCE)
             )
@@ -226,7 +231,8 @@ def _application(parts: _Parts) -> web.Application:
 def _groups(parts: _Parts) -> list[Endpoints]:
     settings, engine = parts.settings, parts.engine
     limits = Limits.of(on=settings.rate_limits)
-    progress = Progress(Drafts(parts.redis))
+    drafts = Drafts(parts.redis)
+    progress = Progress(drafts)
     history = History(engine, progress, Presence(parts.redis))
     sessions = Sessions(
         engine,
@@ -251,6 +257,7 @@ def _groups(parts: _Parts) -> list[Endpoints]:
         chat_endpoints(Chats(engine, progress), history),
         member_endpoints(Members(engine)),
         message_endpoints(Messages(engine, parts.poster), history, limits),
+        reply_endpoints(Cancellation(engine, drafts), Regeneration(engine), limits),
     ]
 
 

@@ -142,6 +142,15 @@ class Reply(ApiModel):
     reply_id: Uuid
     content: str
     next_index: Annotated[int, Field(ge=0)]
+    attempt: Annotated[
+        int, Field(ge=2, json_schema_extra=_no_default, description="Which attempt; the first has none.")
+    ] = 2
+
+
+class ReplyAsked(ApiModel):
+    """The reply that the call is about."""
+
+    reply_id: Uuid
 
 
 class ChatDetail(Chat):

@@ -103,7 +103,7 @@ class Chats:
             row = (await connection.execute(_DETAIL, found)).one_or_none()
         if row is None:
             raise NotFound
-        reply = await self._progress.of(chat_id, row.reply_id)
+        reply = await self._progress.of(row.reply_id)
         return b'%b,"members":%b,"msgs":%b,"reply":%b}' % (
             row.chat.encode()[:-1],
             row.members.encode(),

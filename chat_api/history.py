@@ -69,7 +69,7 @@ class History:
         limit, seq = (MISSED + 1, min(after_seq, LAST)) if after_seq is not None else (0, LAST)
         page = await self._read(user_id, chat_id, after=seq, limit=limit, size=MISSED_BYTES)
         missed = page.bodies[:MISSED]
-        reply = await self._progress.of(chat_id, page.reply_id)
+        reply = await self._progress.of(page.reply_id)
         online = await self._presence.online(chat_id)
         return b'{"ok":true,"chatId":"%b","lastSeq":%d,"missed":[%b],"hasMore":%b,"reply":%b,"online":%b}' % (
             chat_id.encode(),

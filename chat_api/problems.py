@@ -213,3 +213,15 @@ class Deleted(Problem):
     """The message was deleted."""
 
     status, code, title = 409, "deleted", "Deleted"
+
+
+class ReplyFinished(Problem):
+    """The reply has ended: there is nothing to cancel."""
+
+    status, code, title = 409, "reply_finished", "Reply finished"
+
+
+class NotAReply(Problem):
+    """Only a message of the assistant can be written again."""
+
+    status, code, title = 422, "not_a_reply", "Not a reply"

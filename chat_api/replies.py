@@ -5,30 +5,28 @@ one in turn; an event that arrives twice changes nothing the second time.
 """
 
 import asyncio
-from typing import Any, Final, assert_never
+from typing import Final, assert_never
 
 import asyncpg
-import orjson
 import structlog
 from prometheus_client import Counter
-from sqlalchemy import Row, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from chat_api import announcements
+from chat_api.endings import Reply, cancel, complete, fail, locked_reply
 from chat_api.failures import passes
-from chat_api.outbox import record
 from shared.bus import Job, PoisonedEventError
 from shared.drafts import Drafts
 from shared.events import (
     Command,
     MemberRemoved,
+    ReplyCancelRequested,
     ReplyFailed,
     ReplyFinished,
     ReplyRequested,
     SessionEnded,
     command_of,
 )
-from shared.ids import new_id
 from shared.runtime import backoff
 from shared.telemetry import request_context
 
@@ -40,21 +38,6 @@ WORKER_LOST: Final = "worker_lost"
 """The code of a reply whose request was given up: every worker that took it died or failed."""
 
 _HANDLED: Final = text("INSERT INTO handled_events (id) VALUES (:id) ON CONFLICT DO NOTHING")
-_LOCK: Final = text("SELECT 1 FROM chats WHERE id = CAST(:chat AS uuid) FOR NO KEY UPDATE")
-_REPLY: Final = text(
-    "SELECT id::text, chat_id::text, reply_to::text FROM replies "
-    "WHERE id = CAST(:reply AS uuid) AND chat_id = CAST(:chat AS uuid) AND status = 'requested'"
-)
-_APPEND: Final = text(
-    "SELECT append_message(CAST(:chat AS uuid), CAST(:id AS uuid), :role, NULL, :content,"
-    " CAST(:reply_to AS uuid), CAST(:metadata AS json), :request, :trace)"
-)
-_END: Final = text("UPDATE replies SET status = :status, ended_at = now() WHERE id = CAST(:reply AS uuid)")
-_NEXT: Final = text(
-    "UPDATE replies SET status = 'requested' WHERE id = ("
-    "  SELECT id FROM replies WHERE chat_id = CAST(:chat AS uuid) AND status = 'queued'"
-    "  ORDER BY reply_to_seq, id LIMIT 1) RETURNING request_reply(id)"
-)
 
 
 class Replies:
@@ -87,89 +70,50 @@ class Replies:
 
     async def _settle(self, job: Job, command: Command) -> None:
         match command:
-            case ReplyFinished():
-                await self._finish(job, command)
-            case ReplyFailed():
-                await self._fail(job, command.chat_id, command.reply_id, command.code, command.metadata)
-            case ReplyRequested():
-                await self._fail(job, command.chat_id, command.reply_id, WORKER_LOST)
-            case SessionEnded() | MemberRemoved():
+            case ReplyFinished() | ReplyFailed() | ReplyRequested():
+                await self._end(job, command)
+            case ReplyCancelRequested() | SessionEnded() | MemberRemoved():
                 raise PoisonedEventError(f"{job.event.type} is not for the API's replies")
             case _:
                 assert_never(command)
 
-    async def _finish(self, job: Job, finished: ReplyFinished) -> None:
+    async def _end(self, job: Job, told: ReplyFinished | ReplyFailed | ReplyRequested) -> None:
+        ending = None
         async with self._engine.begin() as connection:
-            reply = await _begin(connection, job, finished.chat_id, finished.reply_id)
-            if reply is not None:
-                await _append(
-                    connection,
-                    job,
-                    reply,
-                    id=reply.id,
-                    role="AI",
-                    content=finished.content,
-                    metadata=finished.metadata,
-                )
-                await _end(connection, reply, "finished", "completed", {})
-        await self._after(reply, "finished", chat_id=finished.chat_id, reply_id=finished.reply_id)
-
-    async def _fail(
-        self, job: Job, chat_id: str, reply_id: str, code: str, metadata: dict[str, Any] | None = None
-    ) -> None:
-        async with self._engine.begin() as connection:
-            reply = await _begin(connection, job, chat_id, reply_id)
-            if reply is not None:
-                await _append(
-                    connection,
-                    job,
-                    reply,
-                    id=new_id(),
-                    role="SYSTEM",
-                    content="The assistant could not write an answer.",
-                    metadata={**(metadata or {}), "replyId": reply.id, "code": code},
-                )
-                await _end(connection, reply, "failed", "failed", {"code": code})
-        await self._after(reply, "failed", chat_id=chat_id, reply_id=reply_id)
-
-    async def _after(self, reply: Row[Any] | None, outcome: str, *, chat_id: str, reply_id: str) -> None:
-        if reply is not None:
-            ENDED.labels(outcome).inc()
-            log.info("reply.ended", outcome=outcome, reply_id=reply_id, chat_id=chat_id)
-        await self._drafts.drop(chat_id, reply_id)
+            # A dead request keeps its id, which no consumer of this queue has handled.
+            fresh = (await connection.execute(_HANDLED, {"id": job.event.id})).rowcount
+            reply = await locked_reply(connection, told.chat_id, told.reply_id)
+            being_written = reply is not None and reply.being_written
+            if fresh and reply is not None and being_written:
+                ending = await _ended(connection, reply, told)
+        if ending is not None:
+            note_ended(ending, chat_id=told.chat_id, reply_id=told.reply_id)
+        if ending is not None or not being_written:
+            await self._drafts.end(told.reply_id)
 
 
-async def _begin(connection: AsyncConnection, job: Job, chat_id: str, reply_id: str) -> Row[Any] | None:
-    """The reply, its chat locked; None when the event was handled before or nobody waits for the reply."""
-    # A dead request keeps its id, which no consumer of this queue has handled.
-    if not (await connection.execute(_HANDLED, {"id": job.event.id})).rowcount:
-        return None
-    await connection.execute(_LOCK, {"chat": chat_id})
-    found = await connection.execute(_REPLY, {"reply": reply_id, "chat": chat_id})
-    return found.one_or_none()
+async def _ended(
+    connection: AsyncConnection, reply: Reply, told: ReplyFinished | ReplyFailed | ReplyRequested
+) -> str | None:
+    match told:
+        case ReplyFinished():
+            return await complete(connection, reply, told.content, told.metadata, told.attempt)
+        case ReplyFailed() if reply.cancelling:
+            return await cancel(connection, reply, told.content, told.metadata, told.attempt)
+        case ReplyFailed():
+            return await fail(connection, reply, told.code, told.metadata, told.attempt)
+        case ReplyRequested() if reply.cancelling:
+            return None  # see `cancellation.py`: it is ended by what its draft holds
+        case ReplyRequested():
+            return await fail(connection, reply, WORKER_LOST)
+        case _:
+            assert_never(told)
 
 
-async def _append(connection: AsyncConnection, job: Job, reply: Row[Any], **message: Any) -> None:
-    metadata = message.pop("metadata")
-    await connection.execute(
-        _APPEND,
-        {
-            **message,
-            "chat": reply.chat_id,
-            "reply_to": reply.reply_to,
-            "metadata": None if metadata is None else orjson.dumps(metadata).decode(),
-            "request": job.event.request_id,
-            "trace": job.event.traceparent,
-        },
-    )
-
-
-async def _end(
-    connection: AsyncConnection, reply: Row[Any], status: str, told: str, data: dict[str, str]
-) -> None:
-    await connection.execute(_END, {"reply": reply.id, "status": status})
-    await record(connection, announcements.reply_ended(reply.chat_id, reply.id, reply.reply_to, told, data))
-    await connection.execute(_NEXT, {"chat": reply.chat_id})
+def note_ended(outcome: str, *, chat_id: str, reply_id: str) -> None:
+    """Counts and logs a reply's end."""
+    ENDED.labels(outcome).inc()
+    log.info("reply.ended", outcome=outcome, reply_id=reply_id, chat_id=chat_id)
 
 
 async def request_unfinished(connection: asyncpg.Connection) -> int:

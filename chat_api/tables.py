@@ -112,6 +112,9 @@ replies = Table(
     Column("traceparent", Text, nullable=False),
     Column("created_at", _time(), nullable=False),
     Column("ended_at", _time()),
+    Column("cancel_requested_at", _time()),
+    Column("regenerates", _id()),
+    Column("turn", BigInteger),
 )
 
 idempotency_keys = Table(

@@ -1,22 +1,24 @@
-"""The reply being written in a chat, for those who join meanwhile.
+"""The reply being written: its text so far, for those who join meanwhile, and whether it is still wanted.
 
-In Redis: a string that grows by APPEND, so that a chunk costs its own length, and beside it a hash with the
-reply's id, the index of the next chunk, and how many bytes the string should have. Both are written, and
-read, in one MULTI. What Redis lost, or another reply left, shows in the length that APPEND answers and in the
-id; then the whole content is written.
+In Redis, for each reply, kept for an hour:
+
+- `roomcast:reply:<id>`, a hash: the number of the latest attempt, and whether the reply was cancelled, or has
+  ended;
+- `roomcast:reply:<id>:<attempt>`, a list of a mark and the chunks' texts. A chunk costs its own length, one
+  RPUSH, whose answer shows whether Redis lost something: then all of it is written again. An attempt that
+  goes on without knowing that another has begun writes into a list that nobody reads any more.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from time import monotonic
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import structlog
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
-from redis.exceptions import RedisError, WatchError
+from redis.exceptions import RedisError
 
 log = structlog.get_logger()
 
@@ -27,9 +29,20 @@ _SKIP_SECONDS: Final = 3.0
 
 T = TypeVar("T")
 
-_REPLY: Final = "reply"
-_NEXT: Final = "next"
-_BYTES: Final = "bytes"
+_ATTEMPT: Final = "attempt"
+_CANCELLED: Final = "cancelled"
+_ENDED: Final = "ended"
+_FIELDS: Final = (_ATTEMPT, _CANCELLED, _ENDED)
+_MARK: Final = "\0"
+"""What a list begins with; no text holds it. A list without it has lost its beginning."""
+
+
+class ReplyGoneError(Exception):
+    """Nobody waits for this attempt any more: the reply has ended, or another attempt has begun."""
+
+
+class DraftsUnavailableError(Exception):
+    """Redis does not answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,77 +50,171 @@ class Draft:
     """A reply so far.
 
     Attributes:
-        content: the contents of the chunks 0 to `next_index` - 1, joined.
+        content: the contents of the chunks 0 to `next_index` - 1 of the attempt, joined.
         next_index: the index of the chunk that comes next.
+        attempt: 1, 2, …
     """
 
-    reply_id: str
     content: str
     next_index: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a reply stands.
+
+    Attributes:
+        attempt: the latest that has begun; 0 when none has.
+        cancelled: somebody asked that it end where it is.
+        ended: it is stored; nothing more is to be said.
+    """
+
+    attempt: int
+    cancelled: bool = False
+    ended: bool = False
+
+
+class ChunkWrite:
+    """One chunk on its way to Redis, in the same round trip as the look at who is interested.
+
+    Attributes:
+        whole: Redis has every chunk up to this one; False while that is not known.
+        cancelled: somebody asked that the reply end where it is, with this chunk as its last.
+    """
+
+    def __init__(self, reply_id: str, *, attempt: int, index: int, text: str) -> None:
+        self._reply_id = reply_id
+        self._attempt = attempt
+        self._index = index
+        self._text = text
+        self.whole = False
+        self.cancelled = False
+
+    def queue(self, pipeline: Pipeline) -> None:
+        """Adds its commands."""
+        key = _list(self._reply_id, self._attempt)
+        pipeline.rpush(key, *([_MARK] if self._index == 0 else []), self._text)
+        pipeline.hmget(_state(self._reply_id), *_FIELDS)
+        if self._index == 0:
+            pipeline.expire(key, EXPIRY_SECONDS)
+
+    def take(self, answers: Sequence[Any]) -> None:
+        """Takes what they were answered.
+
+        Raises:
+            ReplyGoneError: nobody waits for this chunk; it must not be sent.
+        """
+        length, fields, *_ = answers
+        standing = _standing(fields)
+        if standing.ended or standing.attempt > self._attempt:
+            raise ReplyGoneError
+        self.whole = length == self._index + 2 and standing.attempt == self._attempt
+        self.cancelled = standing.cancelled
 
 
 class Drafts:
-    """Keeps at most one draft a chat, for an hour after its last chunk.
-
-    A draft is a convenience: where Redis is away, writing is logged and skipped, and there is none to read.
-    """
+    """Keeps the drafts. Where Redis is away, writing is logged and skipped, and there is none to read."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._skip_until = 0.0
 
-    async def start(self, chat_id: str, reply_id: str) -> None:
-        """A reply begins: its draft is empty, and replaces what another left."""
-        await self._done("start", lambda: self._replace(chat_id, reply_id, 0, b""))
+    async def start(self, reply_id: str, at_least: int) -> Standing:
+        """An attempt begins, unless the reply was cancelled or has ended; its number is in the answer.
 
-    async def append(self, chat_id: str, reply_id: str, index: int, text: str, content: str) -> None:
-        """The chunk `index` (0, 1, …) with `text` came; `content` is the whole reply after it."""
-        await self._done("append", lambda: self._append(chat_id, reply_id, index, text, content))
+        Args:
+            reply_id: the reply.
+            at_least: the number that the attempt has as far as the caller knows.
+        """
+        standing = await self._done("start", lambda: self._start(reply_id, at_least))
+        return Standing(at_least) if standing is None else standing
 
-    async def read(self, chat_id: str) -> Draft | None:
-        """The draft of the reply being written in that chat, or None."""
-        return await self._done("read", lambda: self._read(chat_id))
+    async def mend(self, reply_id: str, attempt: int, texts: Sequence[str]) -> None:
+        """Writes the whole of an attempt, given the contents of its chunks."""
+        await self._done("mend", lambda: self._mend(reply_id, attempt, texts))
 
-    async def drop(self, chat_id: str, reply_id: str) -> None:
-        """That reply is written: its draft goes; another's stays."""
-        await self._done("drop", lambda: self._drop(chat_id, reply_id))
+    async def read(self, reply_id: str) -> Draft | None:
+        """The reply's draft; None when no attempt has begun, or it cannot be known."""
+        return await self._done("read", lambda: self._read(reply_id))
 
-    async def _append(self, chat_id: str, reply_id: str, index: int, text: str, content: str) -> None:
-        whole = content.encode()
+    async def read_surely(self, reply_id: str) -> Draft | None:
+        """The reply's draft; None when no attempt has begun, or what was written is lost.
+
+        Raises:
+            DraftsUnavailableError: Redis does not say.
+        """
+        try:
+            async with asyncio.timeout(_IO_SECONDS):
+                return await self._read(reply_id)
+        except (RedisError, OSError, TimeoutError) as error:
+            raise DraftsUnavailableError from error
+
+    async def cancel(self, reply_id: str) -> None:
+        """Has whoever writes the reply see, with its next chunk at the latest, that it was cancelled."""
+        await self._done("cancel", lambda: self._say(reply_id, _CANCELLED))
+
+    async def standing(self, reply_ids: Iterable[str]) -> dict[str, Standing]:
+        """How these replies stand; those of which it is not known are left out."""
+        ids = list(reply_ids)
+        return await self._done("standing", lambda: self._standing_of(ids)) or {}
+
+    async def end(self, reply_id: str) -> None:
+        """The reply is stored: its text goes, and whoever still writes it learns of it."""
+        await self._done("end", lambda: self._end(reply_id))
+
+    async def _start(self, reply_id: str, at_least: int) -> Standing:
+        state = _state(reply_id)
         pipeline = self._redis.pipeline(transaction=True)
-        pipeline.hget(_state(chat_id), _REPLY)
-        pipeline.append(_text(chat_id), text)
-        _describe(pipeline, chat_id, reply_id, index + 1, len(whole))
-        former, length, *_ = await pipeline.execute()
-        if _decoded(former) != reply_id or length != len(whole):
-            await self._replace(chat_id, reply_id, index + 1, whole)
+        pipeline.hincrby(state, _ATTEMPT, 1)
+        pipeline.hmget(state, *_FIELDS)
+        pipeline.expire(state, EXPIRY_SECONDS)
+        _, fields, _ = await pipeline.execute()
+        begun = _standing(fields)
+        if begun.cancelled or begun.ended:
+            # What the attempt before it wrote stays what counts.
+            await self._redis.hincrby(state, _ATTEMPT, -1)
+        elif begun.attempt < at_least:
+            await self._redis.hset(state, _ATTEMPT, str(at_least))
+            return Standing(at_least)
+        return begun
 
-    async def _replace(self, chat_id: str, reply_id: str, next_index: int, content: bytes) -> None:
+    async def _mend(self, reply_id: str, attempt: int, texts: Sequence[str]) -> None:
+        key, state = _list(reply_id, attempt), _state(reply_id)
         pipeline = self._redis.pipeline(transaction=True)
-        pipeline.set(_text(chat_id), content)
-        _describe(pipeline, chat_id, reply_id, next_index, len(content))
+        pipeline.delete(key)
+        pipeline.rpush(key, _MARK, *texts)
+        pipeline.expire(key, EXPIRY_SECONDS)
+        pipeline.hset(state, _ATTEMPT, str(attempt))
+        pipeline.expire(state, EXPIRY_SECONDS)
         await pipeline.execute()
 
-    async def _read(self, chat_id: str) -> Draft | None:
-        pipeline = self._redis.pipeline(transaction=True)
-        pipeline.get(_text(chat_id))
-        pipeline.hmget(_state(chat_id), _REPLY, _NEXT, _BYTES)
-        text, (reply_id, next_index, length) = await pipeline.execute()
-        content = _decoded(text or b"")
-        if reply_id is None or len(content.encode()) != int(length):
-            return None  # or caught while it is being mended
-        return Draft(_decoded(reply_id), content, int(next_index))
+    async def _read(self, reply_id: str) -> Draft | None:
+        standing = _standing(await self._redis.hmget(_state(reply_id), list(_FIELDS)))
+        if not standing.attempt or standing.ended:
+            return None
+        texts = list(map(_decoded, await self._redis.lrange(_list(reply_id, standing.attempt), 0, -1)))
+        if texts and texts[0] != _MARK:
+            return None  # caught while it is being mended
+        return Draft("".join(texts[1:]), max(0, len(texts) - 1), standing.attempt)
 
-    async def _drop(self, chat_id: str, reply_id: str) -> None:
-        async with self._redis.pipeline(transaction=True) as pipeline:
-            await pipeline.watch(_state(chat_id))
-            found = await pipeline.hget(_state(chat_id), _REPLY)
-            if _decoded(found) != reply_id:
-                return
-            pipeline.multi()  # type: ignore[no-untyped-call]  # as the library has it
-            pipeline.delete(_text(chat_id), _state(chat_id))
-            with suppress(WatchError):  # another reply began
-                await pipeline.execute()
+    async def _say(self, reply_id: str, what: str) -> None:
+        pipeline = self._redis.pipeline(transaction=True)
+        pipeline.hset(_state(reply_id), what, "1")
+        pipeline.expire(_state(reply_id), EXPIRY_SECONDS)
+        await pipeline.execute()
+
+    async def _standing_of(self, reply_ids: Sequence[str]) -> dict[str, Standing]:
+        pipeline = self._redis.pipeline(transaction=False)
+        for reply_id in reply_ids:
+            pipeline.hmget(_state(reply_id), *_FIELDS)
+        return dict(zip(reply_ids, map(_standing, await pipeline.execute()), strict=True))
+
+    async def _end(self, reply_id: str) -> None:
+        await self._say(reply_id, _ENDED)
+        (standing,) = (await self._standing_of([reply_id])).values()
+        if standing.attempt:
+            await self._redis.delete(*(_list(reply_id, one) for one in range(1, standing.attempt + 1)))
 
     async def _done(self, what: str, act: Callable[[], Awaitable[T]]) -> T | None:
         """What `act` answers, or None when Redis is away."""
@@ -122,19 +229,18 @@ class Drafts:
             return None
 
 
-def _text(chat_id: str) -> str:
-    return f"roomcast:draft:{chat_id}:text"
+def _state(reply_id: str) -> str:
+    return f"roomcast:reply:{reply_id}"
 
 
-def _state(chat_id: str) -> str:
-    return f"roomcast:draft:{chat_id}"
+def _list(reply_id: str, attempt: int) -> str:
+    return f"roomcast:reply:{reply_id}:{attempt}"
 
 
-def _describe(pipeline: Pipeline, chat_id: str, reply_id: str, next_index: int, length: int) -> None:
-    pipeline.hset(_state(chat_id), mapping={_REPLY: reply_id, _NEXT: next_index, _BYTES: length})
-    pipeline.expire(_state(chat_id), EXPIRY_SECONDS)
-    pipeline.expire(_text(chat_id), EXPIRY_SECONDS)
+def _standing(fields: Sequence[bytes | str | None]) -> Standing:
+    attempt, cancelled, ended = fields
+    return Standing(int(attempt or 0), cancelled is not None, ended is not None)
 
 
-def _decoded(value: bytes | str | None) -> str:
-    return value.decode() if isinstance(value, bytes) else value or ""
+def _decoded(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value

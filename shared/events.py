@@ -33,6 +33,7 @@ REPLY_CHUNK: Final = "reply.chunk"
 REPLY_REQUESTED: Final = "reply.requested"
 REPLY_FINISHED: Final = "reply.finished"
 REPLY_FAILED: Final = "reply.failed"
+REPLY_CANCEL_REQUESTED: Final = "reply.cancel_requested"
 
 EPHEMERAL: Final = frozenset({TYPING, PRESENCE, REPLY_STATUS, REPLY_CHUNK})
 """Types whose loss does no lasting harm: they are neither persistent nor stored."""
@@ -46,6 +47,11 @@ def chat_room(chat_id: str) -> str:
 def user_room(user_id: str) -> str:
     """The room of all sockets of a user."""
     return f"user:{user_id}"
+
+
+def numbered(attempt: int) -> dict[str, int]:
+    """`attempt`, as bodies about a reply carry it: from the second on."""
+    return {"attempt": attempt} if attempt > 1 else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,26 +194,43 @@ class ReplyRequested(Wire):
     """Display names by user id."""
     history: tuple[HistoryMessage, ...]
     """The last messages up to and including the one to answer, oldest first."""
+    regenerates: str | None = None
+    """The AI message that answers the same, where another answer is asked for."""
 
 
 class ReplyFinished(Wire):
-    """A whole reply, to be stored as the chat's next message."""
+    """A reply, to be stored as the chat's next message: whole, or what was written when it was cancelled.
+
+    `content` is exactly the contents of its `attempt`'s chunks, joined.
+    """
 
     type: Literal["reply.finished"] = "reply.finished"
     reply_id: str
     chat_id: str
     content: str
     metadata: dict[str, Any] | None = None
+    attempt: int = 1
 
 
 class ReplyFailed(Wire):
-    """No reply could be written; `code` is a stable snake_case word."""
+    """No reply could be written; `code` is a stable snake_case word, `content` what its chunks held."""
 
     type: Literal["reply.failed"] = "reply.failed"
     reply_id: str
     chat_id: str
     code: str
     metadata: dict[str, Any] | None = None
+    content: str = ""
+    attempt: int = 1
+
+
+class ReplyCancelRequested(Wire):
+    """The reply is to end where it is; whoever writes it says `reply.finished` with what it has sent."""
+
+    type: Literal["reply.cancel_requested"] = "reply.cancel_requested"
+    reply_id: str
+    chat_id: str
+    user_id: str
 
 
 class SessionEnded(Wire):
@@ -227,7 +250,7 @@ class MemberRemoved(Wire):
 
 
 Command = Annotated[
-    ReplyRequested | ReplyFinished | ReplyFailed | SessionEnded | MemberRemoved,
+    ReplyRequested | ReplyFinished | ReplyFailed | ReplyCancelRequested | SessionEnded | MemberRemoved,
     Field(discriminator="type"),
 ]
 """The bodies that programs act on, told apart by the event's type."""

@@ -27,7 +27,7 @@ class Sessions(Protocol):
 
 
 class Relay:
-    """The gateway's `GatewayListener`.
+    """The gateway's `Listener`.
 
     Attributes:
         linked_now: whether events can arrive.

@@ -63,8 +63,8 @@ letter, with the reason. Raises anything else: delivered again after a pause, a 
 dead letter."""
 
 
-class GatewayListener(Protocol):
-    """Who takes what the bus has for one gateway.
+class Listener(Protocol):
+    """Who takes what the bus has for one gateway, or for one follower.
 
     Called on the event loop, never concurrently, never awaited.
     """
@@ -73,7 +73,7 @@ class GatewayListener(Protocol):
         """Takes events in the order in which they were published by each publisher; may repeat one."""
 
     def linked(self, *, gap: bool) -> None:
-        """The gateway's queue is being consumed (again); `gap`: events may have been lost meanwhile."""
+        """The listener's queue is being consumed (again); `gap`: events may have been lost meanwhile."""
 
     def unlinked(self) -> None:
         """The link to the bus is lost; it is being restored."""
@@ -85,15 +85,21 @@ class Bus(Protocol):
     async def publish(self, batch: Sequence[Routed]) -> None:
         """Hands over events, in order; returns when the bus has taken responsibility for every one.
 
-        An event of a type that a work queue takes goes there too. What one batch holds for one gateway
-        travels together.
+        An event of a type that a work queue takes, or that is followed, goes there too. What one batch holds
+        for one gateway travels together.
 
         Raises:
             BusUnavailableError: not confirmed within the bound; publish the whole batch again.
         """
 
-    async def consume_gateway(self, instance: str, listener: GatewayListener) -> None:
+    async def consume_gateway(self, instance: str, listener: Listener) -> None:
         """Feeds `listener` with what is routed to `instance`, reconnecting for ever, until cancelled."""
+
+    async def follow(self, name: str, listener: Listener) -> None:
+        """Feeds `listener` with every event of the types that are `FOLLOWED`, like a gateway.
+
+        Each follower, of a name of its own, gets all of them, but none from before it was first linked.
+        """
 
     async def consume(self, queue: WorkQueue, handle: JobHandler, *, concurrency: int) -> None:
         """Hands jobs to `handle`, at most `concurrency` at once, reconnecting for ever, until cancelled.

@@ -8,17 +8,15 @@ from typing import Final, assert_never
 
 import structlog
 
-from shared.bus import BusUnavailableError, GatewayListener, Job, JobHandler, Routed, WorkQueue
-from shared.bus.metrics import CONSUMED, DEAD_LETTERED, GATEWAY, PUBLISHED, REDELIVERED
+from shared.bus import BusUnavailableError, Job, JobHandler, Listener, Routed, WorkQueue
+from shared.bus.metrics import CONSUMED, DEAD_LETTERED, FOLLOWER, GATEWAY, PUBLISHED, REDELIVERED
 from shared.bus.settling import Done, GiveUp, Retry, failure_of, pause, verdict
-from shared.bus.topology import ATTEMPTS, DEAD_TYPES_OF, QUEUE_OF
+from shared.bus.topology import ATTEMPTS, DEAD_TYPES_OF, FOLLOWED, QUEUE_OF
 from shared.events import Event
 
 log = structlog.get_logger()
 
 _DEAD_LETTERS_KEPT: Final = 1000
-
-_consumed = CONSUMED.labels(GATEWAY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +37,8 @@ class LocalBus:
 
     def __init__(self) -> None:
         self.dead_letters: deque[DeadLetter] = deque(maxlen=_DEAD_LETTERS_KEPT)
-        self._gateways: dict[str, GatewayListener] = {}
+        self._gateways: dict[str, Listener] = {}
+        self._followers: list[Listener] = []
         self._queues = {queue: asyncio.Queue[Job]() for queue in WorkQueue}
         self._consuming: Counter[WorkQueue] = Counter()
 
@@ -55,9 +54,12 @@ class LocalBus:
                 routed.event for routed in batch if routed.gateways is None or instance in routed.gateways
             ]
             if events:
-                _relay(listener, events)
+                _relay(GATEWAY, listener, events)
+        if followed := [routed.event for routed in batch if routed.event.type in FOLLOWED]:
+            for listener in list(self._followers):
+                _relay(FOLLOWER, listener, followed)
 
-    async def consume_gateway(self, instance: str, listener: GatewayListener) -> None:
+    async def consume_gateway(self, instance: str, listener: Listener) -> None:
         """See `Bus.consume_gateway`."""
         self._gateways[instance] = listener
         try:
@@ -65,6 +67,15 @@ class LocalBus:
             await asyncio.get_running_loop().create_future()
         finally:
             del self._gateways[instance]
+
+    async def follow(self, name: str, listener: Listener) -> None:  # noqa: ARG002  there are no queues to name
+        """See `Bus.follow`."""
+        self._followers.append(listener)
+        try:
+            listener.linked(gap=False)
+            await asyncio.get_running_loop().create_future()
+        finally:
+            self._followers.remove(listener)
 
     async def consume(self, queue: WorkQueue, handle: JobHandler, *, concurrency: int) -> None:
         """See `Bus.consume`."""
@@ -147,8 +158,8 @@ class LocalBus:
                 self._queues[told].put_nowait(Job(job.event, dead=True))
 
 
-def _relay(listener: GatewayListener, events: Sequence[Event]) -> None:
-    _consumed.inc(len(events))
+def _relay(kind: str, listener: Listener, events: Sequence[Event]) -> None:
+    CONSUMED.labels(kind).inc(len(events))
     try:
         listener.relay(events)
     except Exception:

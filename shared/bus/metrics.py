@@ -20,7 +20,10 @@ REDELIVERED: Final = Counter(
 UNDECODABLE: Final = Counter("roomcast_bus_undecodable_messages", "Messages refused at the door.", ["queue"])
 DEAD_LETTERED: Final = Counter("roomcast_bus_dead_lettered_jobs", "Jobs given up.", ["queue"])
 LINKS_LOST: Final = Counter("roomcast_bus_links_lost", "Links to the broker lost, or not had.", ["link"])
-GAPS: Final = Counter("roomcast_bus_gaps", "Links of a gateway that came back with events possibly lost.")
+GAPS: Final = Counter(
+    "roomcast_bus_gaps", "Links of a gateway or follower that came back with events possibly lost."
+)
 
 GATEWAY: Final = "gateway"
-"""The `queue` label of gateways' queues; the work queues have their own names."""
+FOLLOWER: Final = "follower"
+"""The `queue` labels of gateways' and followers' queues; the work queues have their own names."""

@@ -1,7 +1,8 @@
 """Which AMQP messages a batch of routed events becomes.
 
 - An event of a type that a work queue takes is a message of its own, under its type, so that `mandatory`
-  says whether the work queue took it; its gateways, if any, get it in another message.
+  says whether the work queue took it; its gateways, if any, get it in another message. The same goes for
+  one of a type that is followed, but that nobody may follow at the time.
 - One other event is one message under its type, with a `BCC` header (RabbitMQ's sender-selected
   distribution; the broker takes it off) that names the gateways.
 - Several are one message for each set of gateways that gets the same of them, or, where one of them is for
@@ -14,11 +15,12 @@ from typing import Any, Final
 
 from shared.bus import Routed
 from shared.bus.framing import BATCH, JSON, fits_headers, headers_of, record_of
-from shared.bus.topology import ALL_GATEWAYS, EVENTS, QUEUE_OF, gateway_key
+from shared.bus.topology import ALL_GATEWAYS, EVENTS, FOLLOWED, QUEUE_OF, gateway_key
 from shared.events import Event
 
 _FRAME_LIMIT: Final = 1024 * 1024
 """Bytes past which a batch goes on in a further message; brokers bound a message (RabbitMQ 4: 16 MiB)."""
+_OWN_MESSAGE: Final = FOLLOWED.union(QUEUE_OF)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +42,14 @@ class Outgoing:
 
 def plan(batch: Sequence[Routed]) -> list[Outgoing]:
     """The messages that bring `batch` to its work queues and gateways, in the order of its events."""
-    messages = [_alone(routed.event, (), mandatory=True) for routed in batch if routed.event.type in QUEUE_OF]
+    messages = [
+        _alone(routed.event, (), mandatory=routed.event.type in QUEUE_OF)
+        for routed in batch
+        if routed.event.type in _OWN_MESSAGE
+    ]
     relayed = [routed for routed in batch if routed.gateways is None or routed.gateways]
     match relayed or batch:
-        case [Routed(event, gateways)] if event.type not in QUEUE_OF:
+        case [Routed(event, gateways)] if event.type not in _OWN_MESSAGE:
             messages += _lone(event, gateways)
         case _ if any(routed.gateways is None for routed in relayed):
             messages += _together((ALL_GATEWAYS,), [routed.event for routed in relayed])

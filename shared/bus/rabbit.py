@@ -6,14 +6,14 @@ from contextlib import asynccontextmanager
 
 from aiormq.abc import AbstractConnection
 
-from shared.bus import Bus, BusUnavailableError, GatewayListener, JobHandler, Routed, WorkQueue
+from shared.bus import Bus, BusUnavailableError, JobHandler, Listener, Routed, WorkQueue
 from shared.bus.jobs import Consumer
 from shared.bus.link import Linked, supervised
-from shared.bus.metrics import PUBLISHED
+from shared.bus.metrics import FOLLOWER, GATEWAY, PUBLISHED
 from shared.bus.outgoing import plan
 from shared.bus.sender import Sender
 from shared.bus.subscription import Subscription
-from shared.bus.topology import DEAD_LETTERS
+from shared.bus.topology import DEAD_LETTERS, follower_queue, gateway_queue
 
 
 @asynccontextmanager
@@ -48,14 +48,23 @@ class RabbitBus:
         for routed in batch:
             PUBLISHED.labels(routed.event.type).inc()
 
-    async def consume_gateway(self, instance: str, listener: GatewayListener) -> None:
+    async def consume_gateway(self, instance: str, listener: Listener) -> None:
         """See `Bus.consume_gateway`.
 
         Raises:
             TopologyMismatchError: the broker has a queue of ours with other arguments.
         """
-        subscription = Subscription(instance, listener)
+        subscription = Subscription(gateway_queue(instance), listener, kind=GATEWAY)
         await supervised(self._url, name=f"{self._name} relays", session=subscription.session)
+
+    async def follow(self, name: str, listener: Listener) -> None:
+        """See `Bus.follow`.
+
+        Raises:
+            TopologyMismatchError: the broker has a queue of ours with other arguments.
+        """
+        subscription = Subscription(follower_queue(name), listener, kind=FOLLOWER)
+        await supervised(self._url, name=f"{self._name} follows", session=subscription.session)
 
     async def consume(self, queue: WorkQueue, handle: JobHandler, *, concurrency: int) -> None:
         """See `Bus.consume`.

@@ -1,4 +1,4 @@
-"""A gateway's queue on the broker, consumed for ever."""
+"""The queue of a gateway, or of a follower, on the broker, consumed for ever."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -10,11 +10,11 @@ import structlog
 from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
 from aiormq.exceptions import ChannelNotFoundEntity
 
-from shared.bus import GatewayListener
+from shared.bus import Listener
 from shared.bus.framing import decode
 from shared.bus.link import CLOSE_SECONDS, LINK_ERRORS, SETUP_SECONDS, Linked, lost
-from shared.bus.metrics import CONSUMED, GAPS, GATEWAY, REPEATED, UNDECODABLE
-from shared.bus.topology import declare, declare_queue, gateway_queue
+from shared.bus.metrics import CONSUMED, GAPS, REPEATED, UNDECODABLE
+from shared.bus.topology import Queue, declare, declare_queue
 from shared.cancellation import told_to_stop
 from shared.events import Event, UndecodableEventError
 
@@ -28,18 +28,19 @@ _REMEMBERED: Final = 10_000
 _GHOST_POLLS: Final = 20
 _GHOST_POLL_SECONDS: Final = 0.1
 
-_consumed = CONSUMED.labels(GATEWAY)
-
 
 class Subscription:
-    """What the bus has for one gateway, fed to its listener over as many links as it takes.
+    """What the bus has in one queue, fed to its listener over as many links as it takes.
 
     A redelivery after a loss is relayed once. `linked(gap=True)` is said when the queue had to be made anew.
+    `kind` is the metrics' label for queues of this kind.
     """
 
-    def __init__(self, instance: str, listener: GatewayListener) -> None:
-        self._queue = gateway_queue(instance)
+    def __init__(self, queue: Queue, listener: Listener, *, kind: str) -> None:
+        self._queue = queue
         self._listener = listener
+        self._kind = kind
+        self._consumed = CONSUMED.labels(kind)
         self._ever_linked = False
         self._recent: dict[str, None] = {}
 
@@ -104,11 +105,11 @@ class Subscription:
         acks.due(message)
 
     def _pass_over(self, refusal: UndecodableEventError) -> None:
-        UNDECODABLE.labels(GATEWAY).inc()
+        UNDECODABLE.labels(self._kind).inc()
         log.warning("bus.undecodable", queue=self._queue.name, reason=str(refusal))
 
     def _relay(self, events: Sequence[Event]) -> None:
-        _consumed.inc(len(events))
+        self._consumed.inc(len(events))
         fresh = [event for event in events if self._is_fresh(event)]
         if len(fresh) < len(events):
             REPEATED.inc(len(events) - len(fresh))

@@ -7,7 +7,7 @@ from aiormq.abc import AbstractChannel, ArgumentsType
 from aiormq.exceptions import ChannelPreconditionFailed
 
 from shared.bus import BusUnavailableError, WorkQueue
-from shared.events import REPLY_FAILED, REPLY_FINISHED, REPLY_REQUESTED
+from shared.events import REPLY_CANCEL_REQUESTED, REPLY_FAILED, REPLY_FINISHED, REPLY_REQUESTED
 from shared.runtime import StartError
 
 EVENTS: Final = "roomcast.events"
@@ -17,8 +17,8 @@ ALL_GATEWAYS: Final = "gateway.all"
 
 ATTEMPTS: Final = 5
 """How often a job is tried, by whichever consumer, before it becomes a dead letter."""
-GATEWAY_QUEUE_EXPIRY: Final = 60.0
-"""Seconds for which the queue of a gateway that has lost its link goes on collecting events."""
+LISTENER_QUEUE_EXPIRY: Final = 60.0
+"""Seconds for which the queue of a gateway, or follower, that has lost its link goes on collecting events."""
 
 TYPES_OF: Final = {
     WorkQueue.ASSISTANT_REQUESTS: (REPLY_REQUESTED,),
@@ -28,6 +28,10 @@ TYPES_OF: Final = {
 QUEUE_OF: Final = {type_: queue for queue, types in TYPES_OF.items() for type_ in types}
 DEAD_TYPES_OF: Final = {WorkQueue.ASSISTANT_REQUESTS: (), WorkQueue.API_REPLIES: (REPLY_REQUESTED,)}
 """The types whose dead letters a work queue takes too, so that somebody can be told."""
+
+
+FOLLOWED: Final = frozenset({REPLY_CANCEL_REQUESTED})
+"""The types that followers get; their events travel alone, under their type."""
 
 
 class TopologyMismatchError(BusUnavailableError, StartError):
@@ -42,6 +46,9 @@ class Queue:
     bindings: tuple[tuple[str, str], ...]
     durable: bool = True
     arguments: ArgumentsType = field(default_factory=dict)
+
+
+_EXPIRES: Final[ArgumentsType] = {"x-expires": int(LISTENER_QUEUE_EXPIRY * 1000)}
 
 
 def gateway_key(instance: str) -> str:
@@ -59,7 +66,17 @@ def gateway_queue(instance: str) -> Queue:
         gateway_key(instance),
         bindings=((EVENTS, gateway_key(instance)), (EVENTS, ALL_GATEWAYS)),
         durable=False,
-        arguments={"x-expires": int(GATEWAY_QUEUE_EXPIRY * 1000)},
+        arguments=_EXPIRES,
+    )
+
+
+def follower_queue(name: str) -> Queue:
+    """A follower's queue, of the same kind as a gateway's."""
+    return Queue(
+        f"follower.{name}",
+        bindings=tuple((EVENTS, type_) for type_ in sorted(FOLLOWED)),
+        durable=False,
+        arguments=_EXPIRES,
     )
 
 
@@ -90,7 +107,7 @@ QUEUES: Final = (
 
 
 async def declare(channel: AbstractChannel) -> None:
-    """Declares all but the gateways' queues.
+    """Declares all but the queues of gateways and followers.
 
     Raises:
         TopologyMismatchError: the broker has one of them with other arguments.

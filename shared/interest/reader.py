@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import Sequence
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import structlog
 from prometheus_client import Counter
 from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
 
 from shared.events import Event, user_room
 from shared.interest.store import (
@@ -37,6 +38,16 @@ _unknown = LOOKUPS.labels("unknown")
 Rooms = tuple[str, ...]
 
 
+class Write(Protocol):
+    """What is written in the same round trip, before the look."""
+
+    def queue(self, pipeline: Pipeline) -> None:
+        """Adds its commands."""
+
+    def take(self, answers: Sequence[Any]) -> None:
+        """Takes what they were answered, if they were. What it raises is passed on."""
+
+
 class InterestReader:
     """Looks up who holds rooms."""
 
@@ -44,27 +55,30 @@ class InterestReader:
         self._redis = redis
         self._skip_until = 0.0
 
-    async def gateways(self, events: Sequence[Event]) -> list[frozenset[str] | None]:
+    async def gateways(
+        self, events: Sequence[Event], *, first: Write | None = None
+    ) -> list[frozenset[str] | None]:
         """For each event the instances that it is for; None for every one. Never raises for Redis's sake.
 
-        One round trip, however many events; none where no event has rooms.
+        One round trip, however many events; none where no event has rooms. `first` is written before it is
+        looked: who comes too late to be found here finds it written.
         """
         rooms = [_rooms_of(event) for event in events]
         asked = list(dict.fromkeys(one for one in rooms if one))
-        holders = await self._holders(asked)
+        holders = await self._holders(asked, first)
         answers = [holders.get(one) if one else _roomless(one) for one in rooms]
         unknown = answers.count(None)
         _unknown.inc(unknown)
         _known.inc(len(answers) - unknown)
         return answers
 
-    async def _holders(self, asked: Sequence[Rooms]) -> dict[Rooms, frozenset[str]]:
+    async def _holders(self, asked: Sequence[Rooms], first: Write | None) -> dict[Rooms, frozenset[str]]:
         """Who holds each of `asked`; empty when that cannot be known."""
         if not asked or monotonic() < self._skip_until:
             return {}
         try:
             async with asyncio.timeout(_READ_SECONDS):
-                *members, beats, epoch, time = await self._read(asked)
+                *members, beats, epoch, time = await self._read(asked, first)
         except REDIS_ERRORS as error:
             self._skip_until = monotonic() + _SKIP_SECONDS
             log.warning("interest.unknown", reason=repr(error))
@@ -78,15 +92,21 @@ class InterestReader:
             for one, names in zip(asked, members, strict=True)
         }
 
-    async def _read(self, asked: Sequence[Rooms]) -> list[Any]:
-        # Rooms first: a gateway whose registration is under way says so in its heartbeat before it writes.
+    async def _read(self, asked: Sequence[Rooms], first: Write | None) -> list[Any]:
         pipeline = self._redis.pipeline(transaction=False)
+        if first is not None:
+            first.queue(pipeline)
+        written = len(pipeline)
+        # Rooms first: a gateway whose registration is under way says so in its heartbeat before it writes.
         for one in asked:
             pipeline.sunion(list(map(room_key, one)))
         pipeline.zrange(GATEWAYS, 0, -1, withscores=True)
         pipeline.get(EPOCH)
         pipeline.time()
-        return await pipeline.execute()
+        answers = await pipeline.execute()
+        if first is not None:
+            first.take(answers[:written])
+        return answers[written:]
 
 
 def _rooms_of(event: Event) -> Rooms | None:

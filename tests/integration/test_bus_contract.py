@@ -15,6 +15,7 @@ from shared.bus.rabbit import rabbit_bus
 from shared.bus.topology import ATTEMPTS, DEAD_LETTERS, QUEUES, declare
 from shared.events import (
     MESSAGE_CREATED,
+    REPLY_CANCEL_REQUESTED,
     REPLY_CHUNK,
     REPLY_FINISHED,
     REPLY_REQUESTED,
@@ -177,6 +178,25 @@ async def test_an_event_whose_holders_are_unknown_reaches_every_gateway(broker: 
         for one in (a, b):
             await one.until(lambda it: bool(it.events))
             assert one.events == [event]
+
+
+async def test_followers_get_what_is_followed_each_all_of_it(broker: Broker) -> None:
+    """Whatever else is in the batch, gateways or not; nothing from before, and nothing else."""
+    bus = await broker.bus()
+    asked = [Event(REPLY_CANCEL_REQUESTED, b'{"number":%d}' % number) for number in range(4)]
+    first, second = Gateway(), Gateway()
+    await bus.publish([to(asked[0])])
+    async with gateway(bus, "a") as a, running(bus.follow("one", first), bus.follow("two", second)):
+        for follower in (first, second):
+            await follower.until(lambda it: bool(it.links))
+        await bus.publish([to(asked[1])])
+        await bus.publish([to(message(1), "a"), to(asked[2]), to(message(2)), Routed(message(3), None)])
+        await bus.publish([to(message(4), "a"), to(asked[3])])
+        for follower in (first, second):
+            await follower.until(lambda it: len(it.events) >= 3)
+            assert follower.events == asked[1:]
+        await a.until(lambda it: len(it.events) >= 3)
+        assert {event.type for event in a.events} == {MESSAGE_CREATED}
 
 
 async def test_all_attributes_and_the_body_arrive_as_they_were_sent(broker: Broker) -> None:

@@ -7,7 +7,7 @@ import fakeredis
 import pytest
 from gateways import RunningGateway, message_created, running_gateway
 
-from shared.bus import GatewayListener
+from shared.bus import Listener
 from shared.bus.local import LocalBus
 from shared.sessions import EndedSessions
 from ws_gateway import resync
@@ -16,9 +16,9 @@ from ws_gateway import resync
 class GappyBus(LocalBus):
     """A bus within the process whose link a test cuts, which a `LocalBus` cannot."""
 
-    listener: GatewayListener
+    listener: Listener
 
-    async def consume_gateway(self, instance: str, listener: GatewayListener) -> None:
+    async def consume_gateway(self, instance: str, listener: Listener) -> None:
         self.listener = listener
         await super().consume_gateway(instance, listener)
 

@@ -145,10 +145,11 @@ async def test_the_draft_goes_when_its_reply_is_stored(
 ) -> None:
     talk = await Conversation(database).begin(1)
     ((reply, _),) = await talk.statuses()
-    await drafts.start(talk.chat, reply)
-    assert await drafts.read(talk.chat) is not None
+    await drafts.start(reply, 1)
+    assert await drafts.read(reply) is not None
     await replies.handle(talk.finished(reply))
-    assert await drafts.read(talk.chat) is None
+    assert await drafts.read(reply) is None
+    assert (await drafts.start(reply, 2)).ended
 
 
 async def test_what_is_not_for_this_queue_is_refused(replies: Replies) -> None:

@@ -3,7 +3,7 @@
 from shared.bus import Routed
 from shared.bus.framing import BATCH, JSON, decode
 from shared.bus.outgoing import Outgoing, plan
-from shared.events import MESSAGE_CREATED, REPLY_CHUNK, REPLY_FINISHED, Event
+from shared.events import MESSAGE_CREATED, REPLY_CANCEL_REQUESTED, REPLY_CHUNK, REPLY_FINISHED, Event
 
 
 def message(body: bytes = b"{}") -> Event:
@@ -102,3 +102,12 @@ def test_attributes_too_long_for_headers_travel_in_the_body() -> None:
     [only] = plan([to(event, "a")])
     assert (only.routing_key, only.content_type, bcc(only)) == (MESSAGE_CREATED, BATCH, ["gateway.a"])
     assert events_of(only) == [event]
+
+
+def test_what_is_followed_is_a_message_of_its_own_that_nobody_need_take() -> None:
+    """Under its type, in a batch too; a cancel may come when no worker runs."""
+    followed, beside = Event(REPLY_CANCEL_REQUESTED, b"{}"), message()
+    for batch in ([to(followed)], [to(beside, "a"), to(followed)]):
+        [own] = [one for one in plan(batch) if one.routing_key == REPLY_CANCEL_REQUESTED]
+        assert (own.content_type, own.persistent, own.mandatory) == (JSON, True, False)
+        assert len(plan(batch)) == len(batch)

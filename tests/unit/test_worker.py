@@ -1,12 +1,15 @@
 """One request becomes one reply: what is published, in which order, and what happens when things fail."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from time import perf_counter
 from typing import Any
 
 import orjson
 import pytest
+from fakeredis import FakeAsyncRedis
 
+from ai_worker.cancellation import Cancellations
 from ai_worker.demo import DemoResponder
 from ai_worker.responder import (
     Facts,
@@ -19,7 +22,9 @@ from ai_worker.responder import (
 )
 from ai_worker.worker import Worker
 from shared.bus import BusUnavailableError, Job, PoisonedEventError
+from shared.drafts import Draft, Drafts, Standing
 from shared.events import (
+    REPLY_CANCEL_REQUESTED,
     REPLY_CHUNK,
     REPLY_FAILED,
     REPLY_FINISHED,
@@ -27,6 +32,7 @@ from shared.events import (
     REPLY_STATUS,
     Event,
     HistoryMessage,
+    ReplyCancelRequested,
     ReplyFinished,
     ReplyRequested,
     UndecodableEventError,
@@ -34,6 +40,7 @@ from shared.events import (
     command_of,
 )
 from shared.ids import new_id
+from shared.interest.reader import Write
 
 
 class Recorder:
@@ -43,9 +50,16 @@ class Recorder:
         self.events: list[Event] = []
         self.log: list[tuple[Any, ...]] = []
         self.refusals: dict[str, int] = {}
+        self._reply_id = ""
+        self.redis = FakeAsyncRedis()
+        self.drafts = Drafts(self.redis)
+        self.cancellations = Cancellations(self.drafts)
         self.chunk_published = asyncio.Event()
+        self.on_chunk: Callable[[], Awaitable[None]] | None = None
 
-    async def publish(self, events: Sequence[Event]) -> None:
+    async def publish(self, events: Sequence[Event], *, first: Write | None = None) -> None:
+        if first is not None:
+            await self._write(first)
         for event in events:
             if self.refusals.get(event.type, 0) > 0:
                 self.refusals[event.type] -= 1
@@ -54,12 +68,23 @@ class Recorder:
             self.log.append((event.type, body_of(event)))
             if event.type == REPLY_CHUNK:
                 self.chunk_published.set()
+                if self.on_chunk is not None:
+                    await self.on_chunk()
 
-    async def start(self, chat_id: str, reply_id: str) -> None:
-        self.log.append(("draft.started", chat_id, reply_id))
+    async def start(self, reply_id: str, at_least: int) -> Standing:
+        self.log.append(("draft.started", reply_id, at_least))
+        self._reply_id = reply_id
+        return await self.drafts.start(reply_id, at_least)
 
-    async def append(self, chat_id: str, reply_id: str, index: int, text: str, content: str) -> None:
-        self.log.append(("draft.appended", chat_id, reply_id, index, text, content))
+    async def mend(self, reply_id: str, attempt: int, texts: Sequence[str]) -> None:
+        self.log.append(("draft.mended", reply_id, attempt, list(texts)))
+        await self.drafts.mend(reply_id, attempt, texts)
+
+    async def _write(self, write: Write) -> None:
+        pipeline = self.redis.pipeline(transaction=False)
+        write.queue(pipeline)
+        write.take(await pipeline.execute())
+        self.log.append(("draft.written", await self.drafts.read(self._reply_id)))
 
 
 class Broken:
@@ -73,10 +98,11 @@ class Broken:
 class Scripted:
     """Says its parts, then raises its error, if any."""
 
-    def __init__(self, *parts: Part, error: Exception | None = None) -> None:
-        self._parts, self._error = parts, error
+    def __init__(self, *parts: Part, error: Exception | None = None, wait: float = 0.0) -> None:
+        self._parts, self._error, self._wait = parts, error, wait
 
     async def respond(self, request: ReplyRequested) -> AsyncGenerator[Part, None]:
+        await asyncio.sleep(self._wait)
         for part in self._parts:
             yield part
         if self._error is not None:
@@ -114,7 +140,12 @@ def job_for(request: ReplyRequested, *, attempt: int = 1, last: bool = False) ->
 
 
 async def answered(recorder: Recorder, job: Job, responder: Responder | None = None) -> None:
-    worker = Worker(responder=responder or DemoResponder(), publisher=recorder, drafts=recorder)
+    worker = Worker(
+        responder=responder or DemoResponder(),
+        publisher=recorder,
+        drafts=recorder,
+        cancellations=recorder.cancellations,
+    )
     await worker.handle(job)
 
 
@@ -155,10 +186,11 @@ async def test_a_restart_is_the_next_attempt_for_all_to_see() -> None:
         (REPLY_STATUS, None, None),
         (REPLY_STATUS, None, 2),
         (REPLY_CHUNK, 0, 2),
-        (REPLY_FINISHED, None, None),
+        (REPLY_FINISHED, None, 2),
     ]
     assert body_of(recorder.events[3])["status"] == "thinking"
     assert body_of(recorder.events[-1])["content"] == "good"
+    assert body_of(recorder.events[-1])["attempt"] == 2
     assert [entry[0] for entry in recorder.log].count("draft.started") == 2
 
 
@@ -216,13 +248,12 @@ async def test_each_chunk_is_in_the_draft_before_it_is_published() -> None:
     """Who joins between the two finds it in one of them."""
     recorder, request = Recorder(), request_for("hello")
     await answered(recorder, job_for(request))
-    assert recorder.log[0] == ("draft.started", request.chat_id, request.reply_id)
+    assert recorder.log[0] == ("draft.started", request.reply_id, 1)
     content = ""
     for draft, sent in zip(recorder.log[2:-1:2], recorder.log[3:-1:2], strict=True):
         content += sent[1]["content"]
         assert sent[0] == REPLY_CHUNK
-        index, text = sent[1]["index"], sent[1]["content"]
-        assert draft == ("draft.appended", request.chat_id, request.reply_id, index, text, content)
+        assert draft == ("draft.written", Draft(content, sent[1]["index"] + 1, 1))
 
 
 async def test_a_refused_reply_is_reported_with_its_code() -> None:
@@ -236,6 +267,8 @@ async def test_a_refused_reply_is_reported_with_its_code() -> None:
         "chatId": request.chat_id,
         "code": "demo_failure",
         "metadata": None,
+        "content": "",
+        "attempt": 1,
     }
 
 
@@ -270,8 +303,110 @@ async def test_another_attempt_begins_at_the_first_chunk() -> None:
     first = len(recorder.log)
     await answered(recorder, job_for(request, attempt=2))
     again = recorder.log[first:]
-    assert again[0] == ("draft.started", request.chat_id, request.reply_id)
-    assert next(entry[1]["index"] for entry in again if entry[0] == REPLY_CHUNK) == 0
+    assert again[0] == ("draft.started", request.reply_id, 2)
+    bodies = [entry[1] for entry in again if entry[0] in {REPLY_CHUNK, REPLY_STATUS}]
+    assert [body.get("index") for body in bodies[:2]] == [None, 0]
+    assert {body["attempt"] for body in bodies} == {2}
+    assert again[-1][1]["attempt"] == 2
+
+
+async def test_the_store_knows_better_which_attempt_it_is() -> None:
+    """A request that was asked for once more counts on from what was seen in the room."""
+    recorder, request = Recorder(), request_for("hello")
+    for _ in range(2):
+        await recorder.drafts.start(request.reply_id, 1)
+    await answered(recorder, job_for(request))
+    assert {body_of(event)["attempt"] for event in recorder.events} == {3}
+
+
+async def test_a_cancelled_reply_is_finished_with_what_was_sent() -> None:
+    """By the bus: at once, also while nothing is being said; without a final chunk."""
+    recorder, request = Recorder(), request_for("/slow and steady")
+    writing = asyncio.create_task(answered(recorder, job_for(request)))
+    await recorder.chunk_published.wait()
+    asked = ReplyCancelRequested(reply_id=request.reply_id, chat_id=request.chat_id, user_id="ann")
+    started = perf_counter()
+    recorder.cancellations.relay([Event(REPLY_CANCEL_REQUESTED, asked.json_bytes())])
+    await writing
+    assert perf_counter() - started < 0.2
+    chunks = [body_of(event) for event in recorder.events if event.type == REPLY_CHUNK]
+    assert recorder.events[-1].type == REPLY_FINISHED
+    assert body_of(recorder.events[-1])["content"] == "".join(chunk["content"] for chunk in chunks)
+    assert not any(chunk["isFinal"] for chunk in chunks)
+
+
+async def test_a_cancel_that_the_bus_lost_is_seen_with_the_next_chunk() -> None:
+    """The chunk with which it was seen is the last, and was sent."""
+    recorder, request = Recorder(), request_for("hello")
+    texts: list[Part] = [
+        TextDelta("one "),
+        ToolCalling("clock"),
+        TextDelta("two "),
+        ToolCalling("clock"),
+        TextDelta("no"),
+    ]
+    parts = Scripted(*texts)
+    recorder.refusals = {REPLY_STATUS: 1}
+    await recorder.drafts.start(request.reply_id, 1)
+    recorder.on_chunk = lambda: recorder.drafts.cancel(request.reply_id)
+    await answered(recorder, job_for(request), parts)
+    assert [body_of(event)["content"] for event in recorder.events if event.type == REPLY_CHUNK] == [
+        "one ",
+        "two ",
+    ]
+    assert body_of(recorder.events[-1])["content"] == "one two "
+
+
+async def test_a_cancel_that_the_bus_lost_is_found_while_nothing_is_said() -> None:
+    """Within a second or so."""
+    recorder, request = Recorder(), request_for("hello")
+    looking = asyncio.create_task(recorder.cancellations.run())
+    writing = asyncio.create_task(answered(recorder, job_for(request), Scripted(error=None, wait=30.0)))
+    async with asyncio.timeout(5):
+        while not recorder.events:  # noqa: ASYNC110  the fake has no event for it
+            await asyncio.sleep(0.01)
+        await recorder.drafts.cancel(request.reply_id)
+        await writing
+    looking.cancel()
+    assert body_of(recorder.events[-1])["content"] == ""
+    assert recorder.events[-1].type == REPLY_FINISHED
+
+
+async def test_a_reply_that_was_cancelled_before_is_not_begun() -> None:
+    """Nothing is said: the API ends it by what the earlier attempt wrote, which stays in the draft."""
+    for heard in (True, False):
+        recorder, request = Recorder(), request_for("hello")
+        half = Scripted(TextDelta("half a "), ToolCalling("clock"), error=RuntimeError("a bug"))
+        with pytest.raises(RuntimeError):
+            await answered(recorder, job_for(request), half)
+        said = len(recorder.events)
+        if heard:
+            asked = ReplyCancelRequested(reply_id=request.reply_id, chat_id=request.chat_id, user_id="ann")
+            recorder.cancellations.relay([Event(REPLY_CANCEL_REQUESTED, asked.json_bytes())])
+        else:
+            await recorder.drafts.cancel(request.reply_id)
+        await answered(recorder, job_for(request, attempt=2))
+        assert len(recorder.events) == said
+        assert await recorder.drafts.read(request.reply_id) == Draft("half a ", 1, 1)
+
+
+async def test_a_request_whose_reply_has_ended_is_passed_over() -> None:
+    """As after a worker that died between the outcome and the acknowledgement."""
+    recorder, request = Recorder(), request_for("hello")
+    await recorder.drafts.end(request.reply_id)
+    await answered(recorder, job_for(request, attempt=2))
+    assert recorder.events == []
+
+
+async def test_a_worker_that_was_taken_for_dead_stops_when_another_has_begun() -> None:
+    """Its chunks would mix with the other's; it says nothing more, and no outcome."""
+    recorder, request = Recorder(), request_for("/slow and steady")
+    writing = asyncio.create_task(answered(recorder, job_for(request)))
+    await recorder.chunk_published.wait()
+    await recorder.drafts.start(request.reply_id, 2)
+    said = len(recorder.events)
+    await writing
+    assert len(recorder.events) == said
 
 
 async def test_lost_chunks_do_not_lose_the_reply() -> None:

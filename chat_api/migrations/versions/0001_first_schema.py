@@ -6,7 +6,7 @@ Revises:
 
 from pathlib import Path
 
-from alembic import op
+from chat_api.migrations.scripts import run
 
 revision = "0001"
 down_revision = None
@@ -18,11 +18,4 @@ _SQL = Path(__file__).with_name("0001")
 
 def upgrade() -> None:
     for name in ("tables.sql", "shapes.sql", "partitions.sql", "messages.sql"):
-        _run((_SQL / name).read_text(encoding="utf-8"))
-
-
-def _run(script: str) -> None:
-    # One statement at a time, as the driver prepares each; a line `-- ;;` ends a statement.
-    for statement in script.split("-- ;;"):
-        if statement.strip():
-            op.get_bind().exec_driver_sql(statement)
+        run(_SQL / name)

@@ -8,7 +8,12 @@ import pytest
 from clients import SocketClient
 from ground import NewClient, settled
 from rest import Api, Person
+from servers import RabbitServer
 from stack import Service, Services
+
+from shared.bus import Routed
+from shared.bus.rabbit import rabbit_bus
+from shared.events import REPLY_REQUESTED, Event, HistoryMessage, ReplyRequested
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +138,48 @@ async def test_a_session_ends_on_every_gateway(cluster: Cluster, new_client: New
     for socket in sockets:
         await socket.wait_disconnected(seconds=1)
     assert (await alice.through(cluster.apis[1]).call("GET", "/api/me")).status == 401
+
+
+async def test_a_request_that_two_workers_take_at_once_is_one_message(
+    cluster: Cluster, rabbitmq: RabbitServer, new_client: NewClient
+) -> None:
+    """Delivered again while it is being written: both write it, one reply is stored, the chat goes on."""
+    alice = await cluster.apis[0].register("alice")
+    chat_id = await alice.open_chat(assistant="always")
+    socket = await opened(new_client, alice, cluster.gateways[0], chat_id)
+    workers = [*cluster.stack.workers]
+    before = [await worker.metric("roomcast_worker_replies_total", outcome="finished") for worker in workers]
+    asked = await alice.say(chat_id, " ".join(f"word{number}" for number in range(40)))
+    reply_id = (await socket.wait("ai-status"))["replyId"]
+    said = HistoryMessage(
+        id=asked["id"], role="USER", user_id=alice.id, name="Alice", content=asked["content"]
+    )
+    request = ReplyRequested(
+        reply_id=reply_id,
+        chat_id=chat_id,
+        reply_to=asked["id"],
+        title="A chat",
+        context=None,
+        members={alice.id: "Alice"},
+        history=(said,),
+    )
+    async with rabbit_bus(rabbitmq.url, name="test") as bus:
+        again = [
+            Routed(Event(REPLY_REQUESTED, request.json_bytes(), subject=reply_id), frozenset()) for _ in "12"
+        ]
+        await bus.publish(again)
+    for worker, finished in zip(workers, before, strict=True):
+
+        async def done(worker: Service = worker, finished: float = finished) -> bool:
+            return await worker.metric("roomcast_worker_replies_total", outcome="finished") > finished
+
+        await worker.process.until(done, seconds=20)
+    await socket.wait("ai-status", where=lambda status: status["status"] == "completed")
+    await alice.say(chat_id, "and on")
+    await socket.wait("ai-status", 2, where=lambda status: status["status"] == "completed", seconds=20)
+    told = [(message["seq"], message["role"], message["replyTo"]) for message in socket.bodies("new-msg")]
+    assert [(seq, role) for seq, role, _ in told] == [(1, "USER"), (2, "AI"), (3, "USER"), (4, "AI")]
+    assert told[1][2] == asked["id"]
 
 
 async def test_a_key_is_one_message_over_two_apis(cluster: Cluster) -> None:

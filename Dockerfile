@@ -11,8 +11,9 @@ RUN python -m venv /opt/roomcast
 ENV PATH=/opt/roomcast/bin:$PATH
 WORKDIR /src
 # The packages change less often than the code: a layer of their own.
-COPY requirements.lock ./
-RUN pip install --require-hashes --only-binary :all: -r requirements.lock
+# They hold the clients of the model providers too; only a worker that is told to use one loads it.
+COPY requirements-models.lock ./
+RUN pip install --require-hashes --only-binary :all: -r requirements-models.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY ai_worker ai_worker
 COPY chat_api chat_api

@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test matrix torture bench lint format lock clean
+.PHONY: help run models test matrix torture bench lint format lock clean
 
 VENV := .venv
 PYTHON_FITS := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
@@ -16,6 +16,8 @@ help:  ## list the targets
 
 run: $(VENV)/.runtime  ## install what is missing and start everything in one process
 	@exec $(VENV)/bin/roomcast up
+
+models: $(VENV)/.models  ## install what it takes to ask OpenAI, Anthropic and Google, and compatible servers
 
 WORKERS := 3
 test:  ## install what is missing, check and test everything, WORKERS=3 at a time
@@ -66,12 +68,17 @@ $(VENV)/.runtime: requirements.lock pyproject.toml | $(VENV)/bin/python
 	@$(PIP_INSTALL) --no-deps --no-build-isolation -e .
 	@touch $@
 
-# The development set holds the runtime set at the same versions.
-$(VENV)/.dev: requirements-dev.lock requirements.lock pyproject.toml | $(VENV)/bin/python
+# Each set holds the one before it, at the same versions: runtime, models, development.
+$(VENV)/.models: requirements-models.lock $(VENV)/.runtime
+	@echo 'Installing the locked packages of the model providers into $(VENV) (once)'
+	@$(PIP_INSTALL) --require-hashes -r requirements-models.lock
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.lock requirements-models.lock requirements.lock pyproject.toml | $(VENV)/bin/python
 	@echo 'Installing the locked development packages into $(VENV) (once)'
 	@$(PIP_INSTALL) --require-hashes -r requirements-dev.lock
 	@$(PIP_INSTALL) --no-deps --no-build-isolation -e .
-	@touch $(VENV)/.runtime $@
+	@touch $(VENV)/.runtime $(VENV)/.models $@
 
 # Exact versions with hashes. `make lock UPGRADE=--upgrade` takes newer ones. What this machine's pip is set up
 # with stays out of it. redis asks for async-timeout before Python 3.11.3, which Debian 12 has.
@@ -80,11 +87,14 @@ COMPILE = PIP_CONFIG_FILE=/dev/null PIP_FIND_LINKS= PIP_EXTRA_INDEX_URL= $(VENV)
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options
 REQUIREMENTS = $(VENV)/bin/python -c 'import sys, tomllib; project = tomllib.load(open("pyproject.toml", "rb")); \
 	names = [*project["project"]["dependencies"], "async-timeout>=4.0.3"]; \
-	print(*names, *(name for group in sys.argv[1:] for name in project["dependency-groups"][group]), sep="\n")'
+	groups = project["dependency-groups"] | project["project"]["optional-dependencies"]; \
+	print(*names, *(name for group in sys.argv[1:] for name in groups[group]), sep="\n")'
+PROVIDERS := anthropic google openai
 
 lock: $(VENV)/.dev  ## write the lock files anew from pyproject.toml
 	$(REQUIREMENTS) build | $(COMPILE) --output-file requirements.lock -
-	$(REQUIREMENTS) build dev | $(COMPILE) --constraint requirements.lock --output-file requirements-dev.lock -
+	$(REQUIREMENTS) build $(PROVIDERS) | $(COMPILE) --constraint requirements.lock --output-file requirements-models.lock -
+	$(REQUIREMENTS) build $(PROVIDERS) dev | $(COMPILE) --constraint requirements-models.lock --output-file requirements-dev.lock -
 
 # --- what the tests need beside Python -----------------------------------------------------------------------
 

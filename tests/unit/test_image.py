@@ -22,7 +22,7 @@ def test_the_image_holds_what_was_locked_and_every_package() -> None:
     installs = [run.text for run in instructions("RUN", 0) if run.text.startswith("pip install")]
     assert ["--require-hashes" in install for install in installs] == [True, False]
     assert "--no-deps" in installs[1]
-    assert "-r requirements.lock" in installs[0]
+    assert "-r requirements-models.lock" in installs[0]
     entry = instructions("ENTRYPOINT")[0].words
     assert entry == ["roomcast"]
     assert set(entry) <= project["project"]["scripts"].keys()

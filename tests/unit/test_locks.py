@@ -12,7 +12,11 @@ from packaging.utils import canonicalize_name
 ROOT: Final = Path(__file__).parents[2]
 PROJECT: Final[dict[str, Any]] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 GROUPS: Final[dict[str, list[str]]] = PROJECT["dependency-groups"]
+EXTRAS: Final[dict[str, list[str]]] = PROJECT["project"]["optional-dependencies"]
 RUNTIME: Final[list[str]] = PROJECT["project"]["dependencies"] + GROUPS["build"]
+MODELS: Final[list[str]] = [*RUNTIME, *EXTRAS["anthropic"], *EXTRAS["google"], *EXTRAS["openai"]]
+LOCKS: Final = ("requirements.lock", "requirements-models.lock", "requirements-dev.lock")
+"""Each holds the one before it."""
 
 
 def pins(name: str) -> dict[str, str]:
@@ -23,7 +27,7 @@ def pins(name: str) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     ("lock", "wanted"),
-    [("requirements.lock", RUNTIME), ("requirements-dev.lock", RUNTIME + GROUPS["dev"])],
+    list(zip(LOCKS, (RUNTIME, MODELS, MODELS + GROUPS["dev"]), strict=True)),
 )
 def test_what_the_project_needs_is_locked(lock: str, wanted: list[str]) -> None:
     """Each dependency of `pyproject.toml`, at a version that it allows; else `make lock` is due."""
@@ -35,11 +39,19 @@ def test_what_the_project_needs_is_locked(lock: str, wanted: list[str]) -> None:
 
 
 def test_tests_run_on_what_users_get() -> None:
-    """The development set holds the runtime set, at the same versions."""
-    assert pins("requirements.lock").items() <= pins("requirements-dev.lock").items()
+    """The development set holds the runtime set, and that of the models, at the same versions."""
+    runtime, models, development = (pins(lock).items() for lock in LOCKS)
+    assert runtime <= models <= development
 
 
-@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock"])
+@pytest.mark.parametrize("name", ["anthropic", "google-genai", "openai"])
+def test_the_clients_of_the_providers_are_locked(name: str) -> None:
+    """The image has them; `make run` alone does without."""
+    assert name in pins("requirements-models.lock")
+    assert name not in pins("requirements.lock")
+
+
+@pytest.mark.parametrize("lock", LOCKS)
 def test_a_lock_names_versions_and_hashes_alone(lock: str) -> None:
     """No address of an index or a file, no option; each package has a hash."""
     for line in (ROOT / lock).read_text().splitlines():

@@ -115,6 +115,14 @@ class Bus(Protocol):
             BusUnavailableError: it has none, or none yet.
         """
 
+    async def count_waiting(self, queue: WorkQueue) -> int:
+        """How many jobs of a queue no consumer has taken yet.
+
+        Raises:
+            BusUnavailableError: not known now.
+        """
+        ...
+
     async def count_dead_letters(self) -> int:
         """How many dead letters wait for an operator.
 

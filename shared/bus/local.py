@@ -111,6 +111,10 @@ class LocalBus:
         if not self._consuming[queue]:
             raise BusUnavailableError(f"the queue {queue} is not being consumed")
 
+    async def count_waiting(self, queue: WorkQueue) -> int:
+        """See `Bus.count_waiting`."""
+        return self._queues[queue].qsize()
+
     async def count_dead_letters(self) -> int:
         """See `Bus.count_dead_letters`; of the latest only."""
         return len(self.dead_letters)

@@ -92,6 +92,10 @@ class RabbitBus:
         if queue not in self._consuming:
             raise BusUnavailableError(f"the queue {queue} is not being consumed")
 
+    async def count_waiting(self, queue: WorkQueue) -> int:
+        """See `Bus.count_waiting`."""
+        return await self._sender.depth(queue.value)
+
     async def count_dead_letters(self) -> int:
         """See `Bus.count_dead_letters`."""
         return await self._sender.depth(DEAD_LETTERS)

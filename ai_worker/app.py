@@ -8,8 +8,9 @@ import structlog
 from aiohttp import web
 from redis.asyncio import Redis
 
+from ai_worker.assistant import assistant
 from ai_worker.cancellation import Cancellations
-from ai_worker.demo import DemoResponder
+from ai_worker.looks import look
 from ai_worker.settings import WorkerSettings
 from ai_worker.worker import Worker
 from shared.bus import Bus, WorkQueue
@@ -40,25 +41,26 @@ async def serve(
     Calls `started` once it listens; returns when no reply is being written any more, at most `DRAIN_SECONDS`
     later. What was not finished goes back to the bus.
     """
-    window = settings.ai_chunk_ms / 1000
     drafts = Drafts(redis)
     cancellations = Cancellations(drafts)
-    worker = Worker(
-        responder=DemoResponder(window=window),
-        publisher=EventPublisher(bus=bus, interest=InterestReader(redis)),
-        drafts=drafts,
-        cancellations=cancellations,
-        window=window,
-    )
     app = web.Application(middlewares=[http_middleware("worker")])
     app.add_routes(ops_routes({"rabbitmq": _takes_requests(bus), "redis": _ping(redis)}))
     async with (
+        assistant(settings, redis) as asked,
         http_server(app, settings.worker_host, settings.worker_port, variables="WORKER") as server,
         asyncio.TaskGroup() as group,
     ):
-        listening = [
+        worker = Worker(
+            responder=asked.responder,
+            publisher=EventPublisher(bus=bus, interest=InterestReader(redis)),
+            drafts=drafts,
+            cancellations=cancellations,
+            window=settings.ai_chunk_ms / 1000,
+        )
+        background = [
             group.create_task(bus.follow(new_id(), cancellations)),
             group.create_task(cancellations.run()),
+            group.create_task(look(bus, asked.breaker, asked.models)),
         ]
         consumer = group.create_task(
             bus.consume(WorkQueue.ASSISTANT_REQUESTS, worker.handle, concurrency=settings.ai_concurrency)
@@ -67,7 +69,7 @@ async def serve(
         await stop.wait()
         server.begun = True
         await _drain(consumer)
-        for task in listening:
+        for task in background:
             task.cancel()
 
 

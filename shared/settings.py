@@ -161,13 +161,22 @@ class Settings(BaseSettings):
         """
         token = _needed.set(frozenset(needs))
         try:
-            return cls(**overrides)
+            settings = cls(**overrides)
         except ValidationError as error:
             raise SettingsError(cls._explain(error.errors())) from None
         except UnicodeDecodeError:
             raise SettingsError([".env must be text in UTF-8"]) from None
         finally:
             _needed.reset(token)
+        settings.verify()
+        return settings
+
+    def verify(self) -> None:
+        """For what no value shows by itself: called by `load`, before anything starts.
+
+        Raises:
+            SettingsError: with a line for each thing that is wrong.
+        """
 
     @classmethod
     def _explain(cls, errors: Iterable[ErrorDetails]) -> Iterable[str]:

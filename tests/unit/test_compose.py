@@ -40,6 +40,13 @@ SET_BY_AN_OPERATOR: Final = {
     "MESSAGE_RETENTION_DAYS": "730",
     "EVENT_RETENTION_DAYS": "90",
     "AI_MODEL": "demo",
+    "AI_INSTRUCTIONS": "Answer in rhymes.",
+    "AI_CONTEXT_TOKENS": "4000",
+    "AI_FIRST_TOKEN_TIMEOUT": "9",
+    "AI_TIMEOUT": "90",
+    "AI_BREAKER_FAILURES": "3",
+    "AI_BREAKER_SECONDS": "10",
+    "AI_CACHE_TTL": "60",
 }
 each_environment = pytest.mark.parametrize(
     "variables", [{}, SET_BY_AN_OPERATOR, dict.fromkeys(offered(), "")], ids=["unset", "set", "blank"]
@@ -74,6 +81,13 @@ def test_what_an_operator_sets_arrives() -> None:
         assert each.jwks_url == "https://issuer.example.org/jwks.json"
         assert not each.rate_limits
         assert [str(network) for network in each.trusted_proxies] == ["10.1.2.3/32"]
+
+
+def test_keys_of_models_are_for_the_worker_alone() -> None:
+    """They come from a file of their own, which need not be there and stays out of the repository."""
+    files = {name: each["env_file"] for name, each in compose()["services"].items() if "env_file" in each}
+    assert files == {"worker": [{"path": "models.env", "required": False}]}
+    assert "models.env" in (ROOT / ".gitignore").read_text().split()
 
 
 def test_what_can_be_set_is_documented() -> None:

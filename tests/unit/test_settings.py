@@ -45,7 +45,7 @@ def test_nothing_needs_to_be_set() -> None:
     assert (settings.jwt_issuer, settings.jwt_audience) == ("roomcast", "roomcast")
     assert settings.jwt_private_key_file is None
     assert (settings.access_token_ttl, settings.refresh_token_ttl) == (900, 2_592_000)
-    assert (settings.ai_model, settings.ai_agent) == ("demo", None)
+    assert (settings.ai_model, settings.ai_agent) == (("demo",), None)
     assert settings.rate_limits
     assert settings.log_level == "info"
     assert settings.otel_exporter_otlp_endpoint is None
@@ -95,7 +95,7 @@ def test_every_wrong_value_is_reported_at_once(monkeypatch: pytest.MonkeyPatch) 
         "ACCESS_TOKEN_TTL": "0",
         "REFRESH_TOKEN_TTL": "-5",
         "API_URL": "ftp://api",
-        "AI_MODEL": "openai:gpt",
+        "AI_MODEL": "gpt",
         "CORS_ORIGINS": "https://example.org/path",
         "JWT_PRIVATE_KEY_FILE": "/nowhere/key.pem",
         "OTEL_EXPORTER_OTLP_ENDPOINT": "collector",

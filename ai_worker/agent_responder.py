@@ -1,0 +1,238 @@
+"""Replies by models: asked again where that can help, then the next model, then a failure with a code."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any, Final
+
+import structlog
+from pydantic_ai.models import Model
+
+from ai_worker.answer_cache import Answer, AnswerCache
+from ai_worker.breaker import Breaker
+from ai_worker.conversation import Conversation
+from ai_worker.faults import ModelFault, OvertimeFault, TimeoutFault, TooLongFault, UnavailableFault
+from ai_worker.model_metrics import FAILURES, FIRST_TOKEN, REQUESTS, TOKENS
+from ai_worker.prompt import Prompt, prompt
+from ai_worker.responder import Facts, Part, ResponderError, Restarted, TextDelta
+from ai_worker.run import AnyAgent, Bounds, Run
+from shared.events import ReplyRequested
+from shared.runtime import backoff
+
+log = structlog.get_logger()
+
+PATIENCE: Final = 20.0
+"""Seconds that a provider may ask to wait at most (`Retry-After`); for more, its model is given up."""
+SHORT_PATIENCE: Final = 2.0
+"""The same where another model is there to be asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A model under the name that the operator gave it."""
+
+    name: str
+    model: Model
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of a reply.
+
+    Attributes:
+        silence: seconds until a model's first token, and between any two.
+        total: seconds for the whole reply, over all attempts.
+        budget: tokens (see `prompt.tokens`) that a model gets to read.
+        pause: seconds before the same model is asked again, doubling each time.
+    """
+
+    silence: float
+    total: float
+    budget: int
+    pause: float = 0.5
+
+
+@dataclass(slots=True)
+class _Reply:
+    """What one reply has come to.
+
+    Attributes:
+        shown: whether text of it is to be seen.
+        fault: why the last run failed.
+        model: who was asked last.
+    """
+
+    chat: Conversation
+    prompt: Prompt
+    deadline: float
+    started: float = field(default_factory=perf_counter)
+    shown: bool = False
+    fault: ModelFault | None = None
+    model: str = ""
+
+    def total(self) -> dict[str, int]:
+        """`totalMs` so far."""
+        return {"totalMs": _ms(perf_counter() - self.started)}
+
+    def first_token(self, run: Run) -> dict[str, int]:
+        """`firstTokenMs`, of a run that has said something."""
+        if run.first_token is None:
+            return {}
+        return {"firstTokenMs": _ms(run.started + run.first_token - self.started)}
+
+
+class AgentResponder:
+    """Writes replies with an agent and models that it may use, in this order.
+
+    `instructions` are the operator's; `with_context` adds the chat's `context` to them.
+    """
+
+    def __init__(
+        self,
+        agent: AnyAgent,
+        candidates: Sequence[Candidate],
+        *,
+        limits: Limits,
+        breaker: Breaker,
+        cache: AnswerCache,
+        instructions: str | None,
+        with_context: bool,
+    ) -> None:
+        self._agent = agent
+        self._candidates = tuple(candidates)
+        self._limits = limits
+        self._breaker = breaker
+        self._cache = cache
+        self._instructions = instructions
+        self._with_context = with_context
+
+    async def respond(self, request: ReplyRequested) -> AsyncGenerator[Part, None]:
+        """The reply, part by part; `Facts` after the first text and, whole, at the end.
+
+        Raises:
+            ResponderError: no model could write it.
+        """
+        reply = self._begin(request)
+        if (known := await self._cache.find(reply.prompt)) is not None:
+            yield TextDelta(known.content)
+            yield Facts({**known.facts, "cache": True, **reply.total()})
+            return
+        for candidate in self._candidates:
+            async with aclosing(self._ask(reply, candidate)) as parts:
+                async for part in parts:
+                    yield part
+            if reply.fault is None:
+                return
+            if not reply.fault.elsewhere:
+                break
+        code = UnavailableFault.code if reply.fault is None else reply.fault.code
+        FAILURES.labels(code).inc()
+        raise ResponderError(code, {"model": reply.model, **reply.total()})
+
+    def _begin(self, request: ReplyRequested) -> _Reply:
+        chat = Conversation.of(request)
+        deadline = asyncio.get_running_loop().time() + self._limits.total
+        return _Reply(chat, self._prompt(chat), deadline)
+
+    def _prompt(self, chat: Conversation) -> Prompt:
+        return prompt(
+            chat,
+            budget=self._limits.budget,
+            instructions=self._instructions,
+            with_context=self._with_context,
+        )
+
+    async def _ask(self, reply: _Reply, candidate: Candidate) -> AsyncGenerator[Part, None]:
+        """One model, as often as its faults allow; leaves the last in `reply.fault`, None if it answered."""
+        pauses, asked = backoff(self._limits.pause), 0
+        reply.prompt, reply.model = self._prompt(reply.chat), candidate.name
+        while await self._allowed(reply):
+            if reply.shown:
+                reply.shown = False
+                yield Restarted()
+            async with aclosing(self._attempt(reply, candidate)) as parts:
+                async for part in parts:
+                    yield part
+            asked += 1
+            if reply.fault is None or not self._worth_it(reply, asked):
+                return
+            if isinstance(reply.fault, TooLongFault):
+                reply.prompt = reply.prompt.shortened()
+            else:
+                await asyncio.sleep(next(pauses) if reply.fault.wait is None else reply.fault.wait)
+
+    async def _allowed(self, reply: _Reply) -> bool:
+        if await self._breaker.allows(reply.model):
+            return True
+        reply.fault = reply.fault or UnavailableFault("the breaker is open")
+        return False
+
+    def _worth_it(self, reply: _Reply, asked: int) -> bool:
+        """Whether the same model is asked once more."""
+        others = reply.model != self._candidates[-1].name
+        fault = reply.fault
+        if fault is None or asked > fault.again or (others and isinstance(fault, TimeoutFault)):
+            return False
+        if isinstance(fault, TooLongFault) and not reply.prompt.turns:
+            return False
+        left = reply.deadline - asyncio.get_running_loop().time()
+        return (fault.wait or 0.0) <= min(left, SHORT_PATIENCE if others else PATIENCE)
+
+    async def _attempt(self, reply: _Reply, candidate: Candidate) -> AsyncGenerator[Part, None]:
+        bounds = Bounds(self._limits.silence, reply.deadline)
+        run = Run(self._agent, candidate.model, reply.prompt, reply.chat, bounds)
+        reply.fault, outcome = None, "abandoned"
+        try:
+            async with aclosing(run.parts()) as parts:
+                async for part in parts:
+                    yield part
+                    if isinstance(part, TextDelta) and not reply.shown:
+                        reply.shown = True
+                        yield Facts({**self._facts(reply), **reply.first_token(run)})
+            outcome = "ok"
+            await self._breaker.succeeded(reply.model)
+            facts = {**self._facts(reply), **_usage(run)}
+            if not run.tools:  # what a tool said may not hold for the next who asks
+                await self._cache.keep(reply.prompt, Answer(run.text, facts))
+            yield Facts({**facts, **reply.first_token(run), **reply.total()})
+        except ModelFault as fault:
+            outcome, reply.fault = fault.code, fault
+            log.warning("model.failed", model=reply.model, code=fault.code, reason=str(fault))
+            await self._tell_breaker(reply.model, fault)
+        finally:
+            _count(run, reply.model, outcome)
+
+    async def _tell_breaker(self, model: str, fault: ModelFault) -> None:
+        if fault.ailing:
+            await self._breaker.failed(model)
+        elif not isinstance(fault, OvertimeFault):
+            await self._breaker.succeeded(model)
+
+    def _facts(self, reply: _Reply) -> dict[str, Any]:
+        return {"model": reply.model, "fallback": reply.model != self._candidates[0].name, "cache": False}
+
+
+def _usage(run: Run) -> dict[str, Any]:
+    if run.result is None:
+        return {}
+    used, response = run.result.usage, run.result.response
+    return {
+        "tokensIn": used.input_tokens,
+        "tokensOut": used.output_tokens,
+        "finishReason": response.finish_reason,
+    }
+
+
+def _count(run: Run, model: str, outcome: str) -> None:
+    REQUESTS.labels(model, outcome).inc()
+    if run.first_token is not None:
+        FIRST_TOKEN.labels(model).observe(run.first_token)
+    if run.result is not None:
+        TOKENS.labels(model, "in").inc(run.result.usage.input_tokens)
+        TOKENS.labels(model, "out").inc(run.result.usage.output_tokens)
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)

@@ -1,0 +1,109 @@
+"""The responder that the settings ask for.
+
+The agent library is imported only where it is needed: the demo does without.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from redis.asyncio import Redis
+
+from ai_worker.breaker import Breaker
+from ai_worker.demo import DemoResponder
+from ai_worker.prompt import DEFAULT_INSTRUCTIONS
+from ai_worker.responder import Responder
+
+if TYPE_CHECKING:
+    from ai_worker.agent_responder import Candidate
+    from ai_worker.run import AnyAgent
+    from ai_worker.settings import WorkerSettings
+
+DEMO: Final = ("demo",)
+_PROBE_MARGIN: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Assistant:
+    """A responder, and what operators want to know of it.
+
+    Attributes:
+        breaker: None where there are no models.
+        models: their names.
+    """
+
+    responder: Responder
+    breaker: Breaker | None = None
+    models: tuple[str, ...] = ()
+
+
+def check(settings: "WorkerSettings") -> None:
+    """Looks whether there will be an assistant with these settings; asks nobody over a network.
+
+    Raises:
+        SettingsError: names what to set or to install.
+    """
+    if not _is_demo(settings):
+        _parts(settings)
+
+
+@asynccontextmanager
+async def assistant(settings: "WorkerSettings", redis: Redis) -> AsyncIterator[Assistant]:
+    """The assistant, with its connections to models and tools, for as long as the block runs.
+
+    Raises:
+        SettingsError: see `check`.
+    """
+    if _is_demo(settings):
+        yield Assistant(DemoResponder(window=settings.ai_chunk_ms / 1000))
+        return
+    from ai_worker.agent_responder import AgentResponder, Limits  # noqa: PLC0415
+    from ai_worker.answer_cache import AnswerCache  # noqa: PLC0415
+
+    agent, candidates = _parts(settings)
+    names = tuple(candidate.name for candidate in candidates)
+    breaker = Breaker(
+        redis,
+        failures=settings.ai_breaker_failures,
+        seconds=settings.ai_breaker_seconds,
+        probe_seconds=settings.ai_first_token_timeout + _PROBE_MARGIN,
+    )
+    own = settings.ai_agent is not None
+    async with AsyncExitStack() as stack:
+        for candidate in candidates:
+            await stack.enter_async_context(candidate.model)
+        await stack.enter_async_context(agent)
+        responder = AgentResponder(
+            agent,
+            candidates,
+            limits=Limits(
+                silence=settings.ai_first_token_timeout,
+                total=settings.ai_timeout,
+                budget=settings.ai_context_tokens,
+            ),
+            breaker=breaker,
+            cache=AnswerCache(redis, ttl=settings.ai_cache_ttl, setup=(*names, settings.ai_agent or "")),
+            instructions=settings.ai_instructions or (None if own else DEFAULT_INSTRUCTIONS),
+            with_context=not own,
+        )
+        yield Assistant(responder, breaker, names)
+
+
+def _is_demo(settings: "WorkerSettings") -> bool:
+    return settings.ai_model == DEMO and settings.ai_agent is None
+
+
+def _parts(settings: "WorkerSettings") -> "tuple[AnyAgent, list[Candidate]]":
+    from ai_worker.agents import agent_at, own_model  # noqa: PLC0415
+    from ai_worker.models import candidates, take_over_dotenv  # noqa: PLC0415
+    from ai_worker.run import built_in_agent  # noqa: PLC0415
+
+    take_over_dotenv(Path(".env"))
+    if settings.ai_agent is None:
+        return built_in_agent(), candidates(settings.ai_model)
+    agent = agent_at(settings.ai_agent)
+    if settings.ai_model == DEMO:
+        return agent, [own_model(agent, settings.ai_agent)]
+    return agent, candidates(settings.ai_model)

@@ -1,0 +1,47 @@
+"""What an operator's own agent is given of the chat that it answers in."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from shared.events import HistoryMessage, ReplyRequested
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """The chat around a message to answer: what an agent gets as its `deps`.
+
+    Attributes:
+        reply_id: of the reply that is being written. It stays the same over every attempt at it, so that a
+            tool can recognize a repeat.
+        title: the chat's title, as its members wrote it.
+        context: the chat's `context`, a JSON object; empty where it has none.
+        members: display names by user id.
+        question: the message to answer.
+        history: the messages before it, oldest first, at most 19.
+    """
+
+    chat_id: str
+    reply_id: str
+    title: str
+    context: Mapping[str, Any]
+    members: Mapping[str, str]
+    question: HistoryMessage
+    history: tuple[HistoryMessage, ...]
+
+    @classmethod
+    def of(cls, request: ReplyRequested) -> Self:
+        """What a request tells; the message to answer is the last one where the request names none."""
+        at = next(
+            (at for at, past in enumerate(request.history) if past.id == request.reply_to),
+            len(request.history) - 1,
+        )
+        return cls(
+            chat_id=request.chat_id,
+            reply_id=request.reply_id,
+            title=request.title,
+            context=request.context or {},
+            members=request.members,
+            question=request.history[at],
+            history=request.history[:at],
+        )

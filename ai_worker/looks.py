@@ -1,0 +1,39 @@
+"""What the worker's metrics show of things that others change: the queue, the breakers."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+import structlog
+
+from ai_worker.breaker import Breaker
+from ai_worker.model_metrics import QUEUE
+from shared.bus import BusUnavailableError, WorkQueue
+
+log = structlog.get_logger()
+
+LOOK_SECONDS: Final = 5.0
+
+
+class Queues(Protocol):
+    """Where requests wait."""
+
+    async def count_waiting(self, queue: WorkQueue) -> int:
+        """How many there are.
+
+        Raises:
+            BusUnavailableError: not known now.
+        """
+
+
+async def look(queues: Queues, breaker: Breaker | None, models: Sequence[str]) -> None:
+    """Keeps the gauges true until cancelled; what cannot be known now stays as it was."""
+    while True:
+        try:
+            QUEUE.set(await queues.count_waiting(WorkQueue.ASSISTANT_REQUESTS))
+        except BusUnavailableError as error:
+            log.debug("queue.unknown", error=repr(error))
+        if breaker is not None:
+            for model in models:
+                await breaker.state(model)
+        await asyncio.sleep(LOOK_SECONDS)

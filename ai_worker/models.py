@@ -1,0 +1,116 @@
+"""From the names in AI_MODEL to models, or to a line that says what to set or to install."""
+
+import os
+import re
+import sys
+from collections.abc import MutableMapping
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from dotenv import dotenv_values
+from pydantic_ai.exceptions import UserError
+from pydantic_ai.models import Model, infer_model
+
+from ai_worker.agent_responder import Candidate
+from shared.refusals import SettingsError
+
+EXTRAS: Final = frozenset({"anthropic", "bedrock", "google", "groq", "mistral", "openai"})
+"""Those of this package, by the names that pydantic-ai-slim gives to its own."""
+OPENAI_HOST: Final = "api.openai.com"
+_OPENAI: Final = frozenset({"openai", "openai-chat"})
+_EXTRA: Final = re.compile(r"pydantic-ai-slim\[([\w-]+)\]")
+_VARIABLE: Final = re.compile(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b")
+_FOR_PROVIDERS: Final = re.compile(r"_(API_KEY|TOKEN|BASE_URL|ENDPOINT|REGION)$")
+
+
+def candidates(names: tuple[str, ...]) -> list[Candidate]:
+    """The models of these names, in their order. No network is used.
+
+    Raises:
+        SettingsError: a line for each that cannot be used.
+    """
+    found: list[Candidate] = []
+    wrong: list[str] = []
+    for name in names:
+        try:
+            found.append(Candidate(name, _model(name)))
+        except _UnusableError as error:
+            wrong.append(f"AI_MODEL={name!r} {error}")
+    if wrong:
+        raise SettingsError(wrong)
+    return found
+
+
+def take_over_dotenv(file: Path, environment: MutableMapping[str, str] = os.environ) -> None:
+    """Has providers find their own variables in `.env` too, and takes blank ones for not set."""
+    for name, value in {**dotenv_values(file), **environment}.items():
+        if _FOR_PROVIDERS.search(name) and value and value.strip():
+            environment[name] = value
+        elif _FOR_PROVIDERS.search(name):
+            environment.pop(name, None)
+
+
+class _UnusableError(Exception):
+    """What is wrong with a model's name, and what to do about it."""
+
+
+def _model(name: str) -> Model:
+    provider, _, model = name.partition(":")
+    try:
+        if provider in _OPENAI and (url := os.environ.get("OPENAI_BASE_URL")) and not _is_openai(url):
+            return _compatible(model, url)
+        return _strict(infer_model(name))
+    except ImportError as error:
+        raise _UnusableError(_to_install(error)) from None
+    except UserError as error:
+        raise _UnusableError(_to_set(error)) from None
+    except Exception as error:  # whatever a provider's client raises over its own settings
+        raise _UnusableError(f"cannot be used: {_first_line(error)}") from error
+
+
+def _compatible(model: str, url: str) -> Model:
+    """A server that speaks OpenAI's chat completions, which is what compatible ones have in common."""
+    from pydantic_ai.models.openai import OpenAIChatModel  # noqa: PLC0415  # an extra
+    from pydantic_ai.providers.openai_compatible import OpenAICompatibleProvider  # noqa: PLC0415
+
+    key = os.environ.get("OPENAI_API_KEY")
+    return _strict(
+        OpenAIChatModel(model, provider=OpenAICompatibleProvider("openai", base_url=url, api_key=key))
+    )
+
+
+def _strict(model: Model) -> Model:
+    """The model; of chat completions, one that takes a stream without a `finish_reason` for a broken one."""
+    if "openai" not in sys.modules:
+        return model
+    from pydantic_ai.models.openai import OpenAIChatModel  # noqa: PLC0415
+    from pydantic_ai.profiles.openai import OpenAIModelProfile  # noqa: PLC0415
+
+    if not isinstance(model, OpenAIChatModel) or model.provider is None:
+        return model
+    profile = OpenAIModelProfile(openai_chat_streaming_requires_finish_reason=True)
+    return type(model)(model.model_name, provider=model.provider, profile=profile)
+
+
+def _is_openai(url: str) -> bool:
+    return urlsplit(url).hostname == OPENAI_HOST
+
+
+def _to_install(error: ImportError) -> str:
+    extra = _EXTRA.search(str(error))
+    if extra is None:
+        return f"needs a package that is not installed: {_first_line(error)}"
+    package = "roomcast" if extra[1] in EXTRAS else "pydantic-ai-slim"
+    return f'needs the extra {extra[1]!r}: install it with pip install "{package}[{extra[1]}]"'
+
+
+def _to_set(error: UserError) -> str:
+    variables = dict.fromkeys(_VARIABLE.findall(error.message))
+    if variables and not error.message.startswith("Unknown"):
+        return f"needs {' or '.join(variables)}: set it, in the environment or in .env"
+    return f"must be demo or a model's name like openai:gpt-5.2 ({_first_line(error)})"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -27,6 +27,8 @@ CONNECT_SECONDS: Final = 5.0
 CLOSE_SECONDS: Final = 2.0
 SETUP_SECONDS: Final = 10.0
 """How long the broker may take to declare what a link needs; longer, and the link is made anew."""
+LONGEST_PAUSE_SECONDS: Final = 2.0
+"""Between attempts at a link, so that a broker that is back is not waited for."""
 HEARTBEAT_SECONDS: Final = 10
 """A broker that is silent for three of these is taken for dead."""
 
@@ -79,11 +81,11 @@ async def supervised(url: str, *, name: str, session: Session) -> NoReturn:
     Raises:
         TopologyMismatchError: the session found one; trying again would not help.
     """
-    pauses = backoff()
+    pauses = backoff(most=LONGEST_PAUSE_SECONDS)
 
     def linked() -> None:
         nonlocal pauses
-        pauses = backoff()
+        pauses = backoff(most=LONGEST_PAUSE_SECONDS)
         log.info("bus.linked", link=name)
 
     while True:

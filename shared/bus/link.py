@@ -29,7 +29,7 @@ SETUP_SECONDS: Final = 10.0
 """How long the broker may take to declare what a link needs; longer, and the link is made anew."""
 LONGEST_PAUSE_SECONDS: Final = 2.0
 """Between attempts at a link, so that a broker that is back is not waited for."""
-HEARTBEAT_SECONDS: Final = 10
+HEARTBEAT_SECONDS: Final = 5
 """A broker that is silent for three of these is taken for dead."""
 
 LINK_ERRORS: Final = (AMQPError, OSError, TimeoutError, RuntimeError)

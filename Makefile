@@ -28,8 +28,8 @@ SECONDS := 600
 matrix: $(VENV)/.dev test-servers  ## test each kind of fault under load
 	$(VENV)/bin/pytest -m matrix tests/torture -s
 
-torture: $(VENV)/.dev test-servers  ## kill and cut everything under load for SECONDS=600, in the order of SEED=…
-	@cd tests && exec ../$(VENV)/bin/python -m torture --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+torture: $(VENV)/.dev test-servers  ## kill, cut and freeze everything under load (SECONDS=600 SEED=… FREEZES=1)
+	@cd tests && exec ../$(VENV)/bin/python -m torture --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(if $(FREEZES),--freezes)
 
 ROUNDS := 3
 bench: $(VENV)/.dev test-servers  ## measure beside python-socketio and Node (ROUNDS=3, ONLY=row,row)

@@ -1,12 +1,16 @@
 """What is tortured: real servers, two of each service on them, and a link that can fail in between.
 
-Every service reaches each of its servers through a link of its own. A service that was killed is started
-again after a moment, with the same settings, as a supervisor would; one that ends by itself breaks a promise.
+Every service reaches each of its servers through a link of its own. A service that was killed, or stopped, is
+started again after a moment, with the same settings, as a supervisor would; one that ends by itself breaks a
+promise.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+import math
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Final, Literal, Self
 from urllib.parse import SplitResult, urlsplit
@@ -14,7 +18,7 @@ from urllib.parse import SplitResult, urlsplit
 import psutil  # type: ignore[import-untyped]  # it has no types of its own
 from servers import PostgresServer, RabbitServer, RedisServer
 from servers.ports import free_port
-from stack import COMMAND, START_SECONDS, Kind, Service, Services
+from stack import COMMAND, START_SECONDS, STOP_SECONDS, Kind, Service, Services
 
 from torture.proxy import Link
 
@@ -27,6 +31,7 @@ TARGETS: Final[dict[Kind, tuple[Target, ...]]] = {
     "gateway": ("bus", "redis", "api"),
     "worker": ("bus", "redis"),
 }
+"""What each service talks to; of the APIs there is one address, behind which are all."""
 _VARIABLE: Final[dict[Target, str]] = {
     "db": "DATABASE_URL",
     "bus": "RABBITMQ_URL",
@@ -87,7 +92,13 @@ class Unit:
 
 
 class Cluster(Services):
-    """`async with` starts it. `died` is told of services that ended by themselves."""
+    """`async with` starts it. `died` is told of services that ended by themselves.
+
+    Attributes:
+        balancer: one address for all APIs, once it has started.
+    """
+
+    balancer: Link
 
     def __init__(self, servers: Ground) -> None:
         # Half of the load would be log lines; and the figures are not about the measuring of coverage.
@@ -96,6 +107,7 @@ class Cluster(Services):
         self.units: list[Unit] = []
         self.died: Callable[[str], None] = lambda _: None
         self._links = AsyncExitStack()
+        self._thawed: dict[str, float] = {}
         self._supervisor: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -117,6 +129,32 @@ class Cluster(Services):
         """SIGKILL; the supervisor starts it again."""
         unit.killed = True
         unit.service.process.kill()
+
+    async def restart(self, unit: Unit) -> None:
+        """SIGTERM, as an upgrade does; returns when what the supervisor started in its place is ready."""
+        stopped, unit.killed = unit.service, True
+        status = await stopped.process.end(signal.SIGTERM, seconds=STOP_SECONDS)
+        if status != 0:
+            self.died(f"{unit.name} was stopped and ended with {status}: {stopped.process.output[-6000:]}")
+        while unit.service is stopped:  # noqa: ASYNC110  the supervisor looks now and then itself
+            await asyncio.sleep(_LOOK_SECONDS)
+        await self.ready()
+
+    @contextmanager
+    def frozen(self, unit: Unit) -> Iterator[None]:
+        """SIGSTOP; SIGCONT after the block."""
+        service = unit.service
+        self._thawed[service.url] = math.inf
+        service.process.signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            service.process.signal(signal.SIGCONT)
+            self._thawed[service.url] = time.monotonic()
+
+    def was_frozen(self, url: str, since: float) -> bool:
+        """Whether the service there was frozen at any time since then: it cannot have answered."""
+        return self._thawed.get(url, 0.0) > since
 
     async def leader(self) -> Unit:
         """The API that relays the outbox; waits until there is one."""
@@ -142,10 +180,11 @@ class Cluster(Services):
         return used or units
 
     async def ready(self, *, seconds: float = START_SECONDS) -> None:
-        """Waits until every service says that it is ready."""
+        """Waits until every service says that it is ready, those too that are yet to be started again."""
         async with asyncio.timeout(seconds):
             for unit in self.units:
-                await unit.service.until("/readyz", 200, seconds=seconds)
+                while await unit.service.status("/readyz") != 200:  # noqa: ASYNC110  it may not run yet
+                    await asyncio.sleep(_LOOK_SECONDS)
 
     async def _start(self) -> None:
         database = await self.servers.postgres.new_database()
@@ -158,6 +197,7 @@ class Cluster(Services):
         for kind in ("api", "worker", "gateway"):
             for index in range(EACH):
                 self.units.append(await self._unit(kind, index))
+        self.balancer = await self._links.enter_async_context(Link(*self._ports("api")))
         await self.ready()
         self._supervisor = asyncio.create_task(self._supervise(), name="supervisor")
 
@@ -165,17 +205,22 @@ class Cluster(Services):
         settings = {f"{kind.upper()}_PORT": str(free_port())}
         links: dict[Target, Link] = {}
         for target in TARGETS[kind]:
-            url = self._address(target, index)
-            link = links[target] = await self._links.enter_async_context(Link(url.port or 0))
+            url = self._address(target)
+            link = links[target] = await self._links.enter_async_context(Link(*self._ports(target)))
             settings[_VARIABLE[target]] = url._replace(
                 netloc=url.netloc.replace(f":{url.port}", f":{link.port}")
             ).geturl()
         return Unit(kind, index, settings, links, self._launch(kind, dict(settings)))
 
-    def _address(self, target: Target, index: int) -> SplitResult:
+    def _address(self, target: Target) -> SplitResult:
+        return urlsplit(
+            self.those("api")[0].service.url if target == "api" else self.settings[_VARIABLE[target]]
+        )
+
+    def _ports(self, target: Target) -> list[int]:
         if target == "api":
-            return urlsplit(self.those("api")[index].service.url)
-        return urlsplit(self.settings[_VARIABLE[target]])
+            return [urlsplit(unit.service.url).port or 0 for unit in self.those("api")]
+        return [self._address(target).port or 0]
 
     async def _supervise(self) -> None:
         while True:

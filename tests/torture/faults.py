@@ -4,8 +4,7 @@ import asyncio
 import random
 import signal
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Final
 
 import psutil  # type: ignore[import-untyped]  # it has no types of its own
@@ -20,22 +19,6 @@ _WRITING_SECONDS: Final = 5.0
 _LOOK_SECONDS: Final = 0.02
 
 Inflict = Callable[[Cluster, random.Random], AbstractAsyncContextManager[None]]
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """One kind of failure.
-
-    Attributes:
-        kind: what it is called in figures.
-        lasts: seconds between which it is kept up.
-        rests: seconds that are given to recover before the next.
-    """
-
-    kind: str
-    inflict: Inflict
-    lasts: tuple[float, float]
-    rests: tuple[float, float] = (0.8, 1.6)
 
 
 def kill_service(kind: Kind) -> Inflict:
@@ -71,18 +54,98 @@ async def kill_writer(cluster: Cluster, rng: random.Random) -> AsyncIterator[Non
     yield
 
 
+def kill_all(kind: Kind) -> Inflict:
+    """SIGKILL to all of a kind at once."""
+
+    @asynccontextmanager
+    async def inflict(cluster: Cluster, rng: random.Random) -> AsyncIterator[None]:
+        for unit in cluster.those(kind):
+            cluster.kill(unit)
+        yield
+
+    return inflict
+
+
+def restart(unit: Unit) -> Inflict:
+    """SIGTERM; over when its successor is ready."""
+
+    @asynccontextmanager
+    async def inflict(cluster: Cluster, rng: random.Random) -> AsyncIterator[None]:
+        await cluster.restart(unit)
+        yield
+
+    return inflict
+
+
+def restart_service(kind: Kind) -> Inflict:
+    """SIGTERM to one of a kind, of the APIs the one that relays; over when its successor is ready."""
+
+    @asynccontextmanager
+    async def inflict(cluster: Cluster, rng: random.Random) -> AsyncIterator[None]:
+        await cluster.restart(await one_of(cluster, kind, rng))
+        yield
+
+    return inflict
+
+
+def freeze_service(kind: Kind) -> Inflict:
+    """SIGSTOP to one of a kind, of the APIs the one that relays; SIGCONT at the end."""
+
+    @asynccontextmanager
+    async def inflict(cluster: Cluster, rng: random.Random) -> AsyncIterator[None]:
+        with cluster.frozen(await one_of(cluster, kind, rng)):
+            yield
+
+    return inflict
+
+
+async def one_of(cluster: Cluster, kind: Kind, rng: random.Random) -> Unit:
+    """One that has something to do: the API that relays, a gateway with sockets, a worker that writes."""
+    match kind:
+        case "api":
+            return await cluster.leader()
+        case "worker":
+            return await writing(cluster)
+        case "gateway":
+            return rng.choice(await cluster.busy(kind))
+
+
+def together(*inflicts: Inflict) -> Inflict:
+    """One right after the other; over all at once."""
+
+    @asynccontextmanager
+    async def inflict(cluster: Cluster, rng: random.Random) -> AsyncIterator[None]:
+        async with AsyncExitStack() as over:
+            for each in inflicts:
+                await over.enter_async_context(each(cluster, rng))
+            yield
+
+    return inflict
+
+
 async def writing(cluster: Cluster) -> Unit:
     """A worker that is writing a reply; any, when none is for long."""
     deadline = asyncio.get_running_loop().time() + _WRITING_SECONDS
     while asyncio.get_running_loop().time() < deadline:
         for unit in cluster.those("worker"):
-            if (
-                await unit.service.status("/healthz") == 200
-                and await unit.service.metric("roomcast_worker_replies_in_progress") > 0
-            ):
+            if await _writes(unit):
                 return unit
         await asyncio.sleep(_LOOK_SECONDS)
     return cluster.those("worker")[0]
+
+
+async def until_writing(worker: Unit, *, seconds: float) -> None:
+    """Waits until that worker writes a reply."""
+    async with asyncio.timeout(seconds):
+        while not await _writes(worker):  # noqa: ASYNC110  it tells by its metrics alone
+            await asyncio.sleep(_LOOK_SECONDS)
+
+
+async def _writes(worker: Unit) -> bool:
+    return (
+        await worker.service.status("/healthz") == 200
+        and await worker.service.metric("roomcast_worker_replies_in_progress") > 0
+    )
 
 
 def kill_server(choose: Callable[[Cluster], PostgresServer | RabbitServer | RedisServer]) -> Inflict:
@@ -98,6 +161,21 @@ def kill_server(choose: Callable[[Cluster], PostgresServer | RabbitServer | Redi
                 child.kill()
         while any(child.is_running() for child in children):  # noqa: ASYNC110  nobody tells when they are gone
             await asyncio.sleep(_LOOK_SECONDS)
+        try:
+            yield
+        finally:
+            await server.start()
+
+    return inflict
+
+
+def restart_server(choose: Callable[[Cluster], PostgresServer | RabbitServer]) -> Inflict:
+    """An orderly stop of a server; it is started again at the end."""
+
+    @asynccontextmanager
+    async def inflict(cluster: Cluster, rng: random.Random) -> AsyncIterator[None]:
+        server = choose(cluster)
+        await server.stop()
         try:
             yield
         finally:
@@ -163,39 +241,3 @@ def rabbitmq(cluster: Cluster) -> RabbitServer:
 def redis(cluster: Cluster) -> RedisServer:
     """The cluster's Redis."""
     return cluster.servers.redis
-
-
-_LINKS: Final[tuple[tuple[Kind, Target], ...]] = (
-    ("gateway", "bus"),
-    ("gateway", "api"),
-    ("gateway", "redis"),
-    ("api", "db"),
-    ("api", "bus"),
-    ("api", "redis"),
-    ("worker", "bus"),
-)
-
-FAULTS: Final = (
-    Fault("gateway killed", kill_service("gateway"), (0, 1)),
-    Fault("relay leader killed", kill_leader, (0, 1)),
-    Fault("other API killed", kill_follower, (0, 1)),
-    Fault("worker killed in a reply", kill_writer, (0, 1)),
-    Fault("RabbitMQ killed", kill_server(rabbitmq), (0, 1), (4, 7)),
-    Fault("RabbitMQ away", kill_server(rabbitmq), (8, 12), (5, 8)),
-    Fault("RabbitMQ frozen", freeze_server(rabbitmq), (2, 8), (1, 3)),
-    Fault("PostgreSQL killed", kill_server(postgres), (0, 4)),
-    Fault("PostgreSQL frozen", freeze_server(postgres), (2, 6)),
-    Fault("Redis killed", kill_server(redis), (0, 4)),
-    Fault("Redis frozen", freeze_server(redis), (2, 6)),
-    *(
-        Fault(f"link {kind}-{target} {word}", link(kind, target, how), lasts)
-        for kind, target in _LINKS
-        for how, word, lasts in (
-            ("cut", "cut", (0.0, 3.0)),
-            ("freeze", "frozen", (2.0, 7.0)),
-            ("slow", "slow", (1.0, 4.0)),
-        )
-    ),
-)
-"""What the long run chooses from."""
-LONG_AWAY: Final = Fault("RabbitMQ away for a minute", kill_server(rabbitmq), (60, 60), (10, 10))

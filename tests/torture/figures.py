@@ -22,9 +22,11 @@ class Figures:
     repeats: int
     answers: Counter[str]
     slowest_answer: float
+    slowest_reply: float
     faults: Counter[str]
     violations: Sequence[Violation]
     outages: dict[str, Outage]
+    notes: Sequence[str] = ()
 
     def lines(self) -> list[str]:
         """The figures as text."""
@@ -35,9 +37,9 @@ class Figures:
             f"{self.deliveries} deliveries, {self.repeats} of them repeats dropped by id",
             f"{self.connections} connections, {self.resyncs} resyncs",
             f"answers: {', '.join(f'{count} {what}' for what, count in self.answers.most_common())}",
-            f"slowest answer: {self.slowest_answer:.2f} s",
+            f"slowest answer: {self.slowest_answer:.2f} s; slowest reply: {self.slowest_reply:.2f} s",
             ", ".join(f"{kind}: {found[kind]}" for kind in Kind),
         ]
         for kind, count in sorted(self.faults.items()):
-            lines.append(f"{count:4} x {kind:28} {self.outages[kind]}")
-        return lines
+            lines.append(f"{count:4} x {kind:41} {self.outages[kind]}")
+        return [*lines, *self.notes]

@@ -7,7 +7,8 @@ processors of the machine are needed for what is tested.
 import asyncio
 import itertools
 import random
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import aiohttp
@@ -34,31 +35,43 @@ class Listener:
     """One member's socket in one chat: connects, joins, and does so again whenever it has to.
 
     It does what docs/protocol.md tells clients to do, and nothing more: it joins again after a connect and
-    after a `resync`, never because of what it heard.
+    after a `resync`, never because of what it heard, and goes elsewhere when told that its gateway will stop.
+    `excused`: whether the gateway at an address cannot have answered at some time since then.
     """
 
     def __init__(
-        self, witness: Witness, token: str, gateways: Sequence[str], *, history: History, rng: random.Random
+        self,
+        witness: Witness,
+        token: str,
+        gateways: Sequence[str],
+        *,
+        history: History,
+        rng: random.Random,
+        excused: Callable[[str, float], bool] = lambda _gateway, _since: False,
     ) -> None:
         self._witness = witness
         self._token = token
         self._gateways = gateways
         self._history = history
         self._rng = rng
+        self._excused = excused
+        self._gateway = ""
         self._behind = asyncio.Event()
         self._acks: dict[int, tuple[int, int, asyncio.Future[bool]]] = {}
         self._numbers = itertools.count()
+        self._stay = asyncio.timeout(None)
         self.connections = 0
         self.resyncs = 0
 
     async def run(self, http: aiohttp.ClientSession) -> None:
         """Listens until cancelled, at one gateway after the other."""
         for gateway in itertools.cycle(self._gateways):
+            self._gateway = gateway
             stays = self._rng.uniform(*_STAYS_SECONDS)
             try:
                 async with asyncio.timeout(_CONNECT_SECONDS):
                     socket = await http.ws_connect(gateway + _PATH, max_msg_size=0, compress=0)
-                async with socket, asyncio.timeout(stays):
+                async with socket, asyncio.timeout(stays) as self._stay:
                     await self._connection(socket)
             except* (LostError, aiohttp.ClientError, OSError, TimeoutError):
                 pass
@@ -107,6 +120,10 @@ class Listener:
                 self.resyncs += 1
                 self._witness.signalled()
                 asyncio.get_running_loop().call_later(body["inMs"] / 1000, self._behind.set)
+            case "server-draining":
+                self._stay.reschedule(asyncio.get_running_loop().time() + body["reconnectInMs"] / 1000)
+            case _:
+                pass
 
     def _ack(self, text: str) -> None:
         """Right when it is read: what comes behind it is judged by it."""
@@ -129,6 +146,7 @@ class Listener:
     async def _join(self, socket: aiohttp.ClientWebSocketResponse) -> bool:
         """Asks for what is missing; whether that is all."""
         number, after = next(self._numbers), self._witness.seen
+        began = time.monotonic()
         waiting: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._acks[number] = (after, self._witness.signals, waiting)
         asked = orjson.dumps(["join-chat", {"chatId": self._witness.chat_id, "afterSeq": after}])
@@ -137,7 +155,8 @@ class Listener:
             async with asyncio.timeout(_ACK_SECONDS):
                 complete = await waiting
         except TimeoutError:
-            self._history.report(Kind.HANG, f"{self._witness.name}: no answer to `join-chat`")
+            if not self._excused(self._gateway, began):
+                self._history.report(Kind.HANG, f"{self._witness.name}: no answer to `join-chat`")
             raise LostError from None
         if not complete and self._witness.seen == after:
             await asyncio.sleep(self._rng.uniform(*_RETRY_SECONDS))

@@ -5,7 +5,7 @@ import itertools
 import random
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -19,9 +19,11 @@ ANSWER_SECONDS: Final = 5.0
 """Within which each attempt has to be answered, if only with 503."""
 LEEWAY_SECONDS: Final = 0.5
 """For this machine: client, services and servers share its processors."""
-GIVE_UP_SECONDS: Final = 12.0
+GIVE_UP_SECONDS: Final = 7.0
+SHUN_SECONDS: Final = 10.0
+"""How long an API that did not answer is the last choice."""
 LANES: Final = 12
-"""Posts of one client that are under way at once."""
+"""Posts of one client that are under way at once at one API."""
 _REPEAT_SECONDS: Final = (0.2, 0.5)
 
 
@@ -30,6 +32,8 @@ class Author:
     """Who posts, and where.
 
     Attributes:
+        asks: an assistant has to answer each.
+        slow: and takes ten seconds for it.
         per_second: how many posts, while there is somebody to answer.
     """
 
@@ -37,6 +41,7 @@ class Author:
     token: str
     chat_id: str
     asks: bool
+    slow: bool
     per_second: float
 
 
@@ -45,6 +50,9 @@ class Posters:
     """Posts in the name of `authors` at `apis`, in turn.
 
     Attributes:
+        first_time: the first attempt of each post has to be answered 201: nothing dies, and nothing else is
+            an excuse.
+        excused: whether the API at an address cannot have answered at some time since then.
         answers: how often each status, or error, ended an attempt.
         slowest: the longest that an attempt was left without an answer, in seconds.
     """
@@ -53,9 +61,12 @@ class Posters:
     apis: Sequence[str]
     history: History
     rng: random.Random
+    first_time: bool = False
+    excused: Callable[[str, float], bool] = lambda _api, _since: False
     answers: Counter[str] = field(default_factory=Counter)
     slowest: float = 0.0
     _numbers: "itertools.count[int]" = field(default_factory=itertools.count)
+    _shunned: dict[str, float] = field(default_factory=dict)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Posts until `stop` is set; returns when every post has been answered."""
@@ -69,27 +80,30 @@ class Posters:
                 tasks.create_task(self._author(author, http, stop))
 
     async def _author(self, author: Author, http: aiohttp.ClientSession, stop: asyncio.Event) -> None:
-        lanes = asyncio.Semaphore(LANES)
+        lanes = {api: asyncio.Semaphore(LANES) for api in self.apis}
         loop = asyncio.get_running_loop()
         due = loop.time() + self.rng.random() / author.per_second
 
-        async def post(number: int) -> None:
+        async def post(number: int, api: str) -> None:
             try:
-                await self._post(author, number, http)
+                await self._post(author, number, api, http)
             finally:
-                lanes.release()
+                lanes[api].release()
 
         async with asyncio.TaskGroup() as tasks:
             while not stop.is_set():
                 await asyncio.sleep(due - loop.time())
-                await lanes.acquire()
-                tasks.create_task(post(next(self._numbers)))
+                number = next(self._numbers)
+                choices = self._choices(number)
+                api = next((each for each in choices if not lanes[each].locked()), choices[0])
+                await lanes[api].acquire()
+                tasks.create_task(post(number, api))
                 # What could not be posted in an outage is not made up for afterwards.
                 due = max(due + 1 / author.per_second, loop.time() - 0.5)
 
-    async def _post(self, author: Author, number: int, http: aiohttp.ClientSession) -> None:
+    async def _post(self, author: Author, number: int, api: str, http: aiohttp.ClientSession) -> None:
         key = f"{author.name}-{author.chat_id[-6:]}-{number}"
-        content = f"post {key} says {self.rng.randrange(10**9)}"
+        content = f"post {key} says {self.rng.randrange(10**9)}{' /slow' if author.slow else ''}"
         body = orjson.dumps({"chatId": author.chat_id, "content": content})
         headers = {
             "Authorization": f"Bearer {author.token}",
@@ -97,11 +111,18 @@ class Posters:
             "Idempotency-Key": key,
         }
         self.history.posting(key, author.chat_id, content, asks=author.asks)
-        for attempt in itertools.count(number):
-            api = self.apis[attempt % len(self.apis)]
+        for attempt in itertools.count(number + 1):
             if await self._attempt(http, api, key, body, headers):
                 return
             await asyncio.sleep(self.rng.uniform(*_REPEAT_SECONDS))
+            api = self._choices(attempt)[0]
+
+    def _choices(self, turn: int) -> Sequence[str]:
+        """The APIs, those first that have answered lately, each of them the first in turn."""
+        now = time.monotonic()
+        well = [api for api in self.apis if self._shunned.get(api, 0.0) < now] or list(self.apis)
+        first = turn % len(well)
+        return [*well[first:], *well[:first]]
 
     async def _attempt(
         self, http: aiohttp.ClientSession, api: str, key: str, body: bytes, headers: dict[str, str]
@@ -113,12 +134,15 @@ class Posters:
             async with http.post(url, data=body, headers=headers) as response:
                 answer = await response.read()
         except TimeoutError:
-            self.history.report(Kind.HANG, f"{key} was not answered within {GIVE_UP_SECONDS:g} s")
+            self._shunned[api] = time.monotonic() + SHUN_SECONDS
+            self._ended(key, "no answer")
+            self._hangs(api, began, f"{key} was not answered within {GIVE_UP_SECONDS:g} s")
             return False
         except (aiohttp.ClientError, OSError) as error:
-            self.answers[type(error).__name__] += 1
+            self._ended(key, type(error).__name__)
             return False
-        self._took(key, time.monotonic() - began, response.status)
+        self._ended(key, str(response.status))
+        self._took(key, api, began, response.status)
         match response.status:
             case 200 | 201:
                 self.history.answered(key, orjson.loads(answer))
@@ -132,8 +156,18 @@ class Posters:
                 return True
         return False
 
-    def _took(self, key: str, seconds: float, status: int) -> None:
-        self.answers[str(status)] += 1
-        self.slowest = max(self.slowest, seconds)
+    def _ended(self, key: str, how: str) -> None:
+        self.answers[how] += 1
+        if self.first_time and how != "201":
+            self.history.report(Kind.REFUSED, f"{key}: {how}, where nothing died")
+
+    def _took(self, key: str, api: str, began: float, status: int) -> None:
+        seconds = time.monotonic() - began
         if seconds > ANSWER_SECONDS + LEEWAY_SECONDS:
-            self.history.report(Kind.HANG, f"{key} was answered {status} after {seconds:.2f} s")
+            self._hangs(api, began, f"{key} was answered {status} after {seconds:.2f} s")
+        if not self.excused(api, began):
+            self.slowest = max(self.slowest, seconds)
+
+    def _hangs(self, api: str, began: float, what: str) -> None:
+        if not self.excused(api, began):
+            self.history.report(Kind.HANG, what)

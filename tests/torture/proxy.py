@@ -1,6 +1,7 @@
 """A TCP proxy that can fail as networks do."""
 
 import asyncio
+import itertools
 import socket
 import struct
 from collections import deque
@@ -25,14 +26,17 @@ class Mode(Enum):
 
 
 class Link:
-    """127.0.0.1:`port`, behind which is 127.0.0.1:`target`; `async with` opens and closes it.
+    """127.0.0.1:`port`, behind which are ports of 127.0.0.1; `async with` opens and closes it.
 
     What was written into a frozen link arrives, in order, when it passes again, as TCP's retransmissions do.
+    With several `targets` it balances as any balancer of connections does: each is the first in turn, and
+    one that refuses is passed over.
     """
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, *targets: int) -> None:
         self.port = free_port()
-        self._target = target
+        self._targets = targets
+        self._turns = itertools.count()
         self._mode = Mode.PASSING
         self._seconds = 0.0
         self._pairs: set[_Pair] = set()
@@ -83,8 +87,21 @@ class Link:
             pair.resume()
 
     async def dial(self, end: "_End") -> None:
-        """Connects `end` to what is behind the link."""
-        await asyncio.get_running_loop().create_connection(lambda: end, "127.0.0.1", self._target)
+        """Connects `end` to what is behind the link.
+
+        Raises:
+            OSError: all of it refuses.
+        """
+        first = next(self._turns)
+        for place in range(len(self._targets)):
+            target = self._targets[(first + place) % len(self._targets)]
+            try:
+                await asyncio.get_running_loop().create_connection(lambda: end, "127.0.0.1", target)
+            except OSError:
+                if place == len(self._targets) - 1:
+                    raise
+            else:
+                return
 
     def add(self, pair: "_Pair") -> None:
         """A connection was made."""

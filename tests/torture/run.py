@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
@@ -27,6 +27,8 @@ ASSISTED: Final = 3
 """Chats of one member whose assistant answers every message."""
 POSTS_PER_SECOND: Final = 240.0
 QUESTIONS_PER_SECOND: Final = 0.4
+SLOW_PER_SECOND: Final = 0.08
+"""Of questions whose answers take ten seconds, one at a time."""
 SETTLE_SECONDS: Final = 40.0
 _LOOK_SECONDS: Final = 0.1
 _PAGE: Final = 200
@@ -48,7 +50,12 @@ class People:
 
 @dataclass(slots=True)
 class Run:
-    """A run under way: what is posted and heard goes into `history`."""
+    """A run under way: what is posted and heard goes into `history`.
+
+    Attributes:
+        notes: what is to be said beside the figures.
+        figures: what it came to, once it is finished.
+    """
 
     cluster: Cluster
     history: History
@@ -61,6 +68,8 @@ class Run:
     began: float = field(default_factory=time.monotonic)
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     posting: asyncio.Task[None] | None = None
+    notes: list[str] = field(default_factory=list)
+    figures: Figures | None = None
 
     @asynccontextmanager
     async def fault(self, kind: str, inflict: Any) -> AsyncIterator[Window]:
@@ -127,7 +136,8 @@ class Run:
         await self.cluster.ready()
         stored = await self._settled()
         self.history.judge(stored)
-        return self._figures(stored, ended - self.began)
+        self.figures = self._figures(stored, ended - self.began)
+        return self.figures
 
     async def _settled(self) -> list[dict[str, Any]]:
         """All messages, once every request is answered and every socket has them, or it has been too long."""
@@ -176,17 +186,39 @@ class Run:
             repeats=sum(witness.repeats for witness in self.witnesses),
             answers=self.posters.answers,
             slowest_answer=self.posters.slowest,
+            slowest_reply=max(self._reply_times(stored), default=0.0),
             faults=Counter(window.kind for window in self.windows),
             violations=list(self.history.violations),
             outages=outages(self.windows, posts, self.witnesses),
+            notes=self.notes,
         )
+
+    def _reply_times(self, stored: Sequence[dict[str, Any]]) -> Iterator[float]:
+        """From the answer to a question until a socket heard its end."""
+        asked = {post.answered[0]: post for post in self.history.posts.values() if post.answered}
+        for message in stored:
+            post = asked.get(message["replyTo"] or "")
+            for witness in self.witnesses if post is not None else ():
+                if post is not None and witness.chat_id == message["chatId"]:
+                    heard = witness.heard.get(message["seq"])
+                    if heard is not None:
+                        yield heard.at - post.answered_at
 
 
 @asynccontextmanager
 async def running(
-    cluster: Cluster, people: People, *, seed: int, per_second: float = POSTS_PER_SECOND
+    cluster: Cluster,
+    people: People,
+    *,
+    seed: int,
+    per_second: float = POSTS_PER_SECOND,
+    orderly: bool = False,
 ) -> AsyncIterator[Run]:
-    """Load on the cluster while the block runs; the block ends with `finish()`."""
+    """Load on the cluster while the block runs; the block ends with `finish()`.
+
+    `orderly`: nothing will die, so every post has to be answered 201 the first time; clients reach the APIs
+    by their balancer. Some of the questions take ten seconds to answer.
+    """
     rng = random.Random(seed)
     history = History()
     cluster.died = lambda what: history.report(Kind.DEATH, what)
@@ -201,7 +233,14 @@ async def running(
             number = len(listeners)
             witness = history.witness(f"{person.user['username']}/{number}", chat_id)
             order = gateways[number % 2 :] + gateways[: number % 2]
-            listeners.append(Listener(witness, person.token, order, history=history, rng=rng))
+            listeners.append(
+                Listener(witness, person.token, order, history=history, rng=rng, excused=cluster.was_frozen)
+            )
+
+    def author(person: Person, chat_id: str, rate: float, *, asks: bool = False, slow: bool = False) -> None:
+        name = person.user["username"]
+        authors.append(Author(name, person.token, chat_id, asks=asks, slow=slow, per_second=rate))
+        listen(person, chat_id)
 
     async with Api(apis[0]) as api:
         for pair in people.pairs:
@@ -209,21 +248,20 @@ async def running(
             chat_id = await ann.open_chat(bob)
             readers[chat_id] = ann
             for person in (ann, bob):
-                rate = per_second / ROOMS / 2
-                authors.append(
-                    Author(person.user["username"], person.token, chat_id, asks=False, per_second=rate)
-                )
-                listen(person, chat_id)
-        for person in people.loners:
+                author(person, chat_id, per_second / ROOMS / 2)
+        for number, person in enumerate(people.loners):
             chat_id = await person.through(api).open_chat(assistant="always")
             readers[chat_id] = person
-            authors.append(
-                Author(
-                    person.user["username"], person.token, chat_id, asks=True, per_second=QUESTIONS_PER_SECOND
-                )
-            )
-            listen(person, chat_id)
-    posters = Posters(authors, apis, history, rng)
+            slow = orderly and not number
+            author(person, chat_id, SLOW_PER_SECOND if slow else QUESTIONS_PER_SECOND, asks=True, slow=slow)
+    posters = Posters(
+        authors,
+        [f"http://127.0.0.1:{cluster.balancer.port}"] if orderly else apis,
+        history,
+        rng,
+        first_time=orderly,
+        excused=cluster.was_frozen,
+    )
     run = Run(cluster, history, posters, listeners, history.witnesses, readers, rng)
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector) as http, asyncio.TaskGroup() as tasks:
@@ -235,7 +273,3 @@ async def running(
             run.stop.set()
             for task in hearing:
                 task.cancel()
-
-
-def _author(person: Person, chat_id: str, per_second: float, *, asks: bool = False) -> Author:
-    return Author(person.user["username"], person.token, chat_id, asks=asks, per_second=per_second)

@@ -219,21 +219,32 @@ def test_a_request_that_does_not_end_once_is_found(
     assert kinds(history, [request, *answers(request)]) == {Kind.REPLY}
 
 
-def test_chunks_of_a_second_attempt_replace_those_of_the_first() -> None:
-    """`thinking` begins the preview anew; what is whole has to be the reply."""
+@pytest.mark.parametrize("told", ["begun", "by its number alone"])
+def test_chunks_of_a_second_attempt_replace_those_of_the_first(told: str) -> None:
+    """Those that are left of the first are passed over; what is whole has to be the reply."""
     history = History()
     request = posted(history, 1, asks=True)
     witness = listening(history, request, last=1)
     reply = _two(request)[0]
     half = len(reply["content"]) // 2
-    for parts in (["something"], [reply["content"][:half], reply["content"][half:]]):
-        witness.writing("ai-status", {"replyId": reply["id"], "status": "thinking"})
-        for index, part in enumerate(parts):
-            chunk = {"replyId": reply["id"], "index": index, "content": part, "isFinal": index == 1}
-            witness.writing("ai-chunk", chunk)
+
+    def begin(**attempt: int) -> None:
+        witness.writing("ai-status", {"replyId": reply["id"], "status": "thinking", **attempt})
+
+    def chunk(index: int, content: str, **attempt: int) -> None:
+        said = {"replyId": reply["id"], "index": index, "content": content, "isFinal": index == 1}
+        witness.writing("ai-chunk", said | attempt)
+
+    begin()
+    chunk(0, "something")
+    if told == "begun":
+        begin(attempt=2)
+    chunk(0, reply["content"][:half], attempt=2)
+    chunk(1, "of the first")
+    chunk(1, reply["content"][half:], attempt=2)
     witness.live(reply)
     assert history.judge([request, reply]) == []
-    assert (witness.previews, witness.attempts[reply["id"]]) == (1, 2)
+    assert (witness.previews, witness.replaced) == (1, 1)
 
 
 def test_chunks_that_are_not_the_reply_are_found() -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from servers.ports import free_port
@@ -98,3 +98,26 @@ async def test_a_slow_link_is_late_and_in_order(link: Link) -> None:
     assert await ask(streams, b"3\n") == b"2\n"
     assert await streams[0].readline() == b"3\n"
     await closed(streams)
+
+
+async def test_it_balances_and_passes_over_who_refuses() -> None:
+    """Each of several is the first in turn; one that does not listen costs nobody anything."""
+    ports = [free_port() for _ in range(3)]
+
+    def named(name: bytes) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
+        async def say(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(name)
+            writer.close()
+
+        return say
+
+    async with (
+        await asyncio.start_server(named(b"a\n"), "127.0.0.1", ports[0]),
+        await asyncio.start_server(named(b"b\n"), "127.0.0.1", ports[2]),
+        Link(*ports) as link,
+    ):
+        streams = await asyncio.gather(*(dialled(link) for _ in range(12)))
+        heard = [await each[0].readline() for each in streams]
+        assert set(heard) == {b"a\n", b"b\n"}
+        for each in streams:
+            await closed(each)

@@ -38,8 +38,9 @@ class Heard:
 
 @dataclass(slots=True)
 class Draft:
-    """A reply being written, as far as its chunks came without a hole."""
+    """A reply being written, as far as the chunks of its latest attempt came without a hole."""
 
+    attempt: int
     chunks: list[str] = field(default_factory=list)
     whole: bool = False
 
@@ -57,6 +58,7 @@ class Witness:
         connected: whether it has a connection now.
         attempts: how often each reply was seen to be begun.
         previews: replies whose chunks were seen from the first to the last.
+        replaced: those of them whose chunks were those of a later attempt, by the number that they carry.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class Witness:
         self.signals = 0
         self.attempts: Counter[str] = Counter()
         self.previews = 0
+        self.replaced = 0
         self._drafts: dict[str, Draft] = {}
         self._report = report
         self._clock = clock
@@ -129,14 +132,18 @@ class Witness:
 
     def writing(self, event: str, body: Mapping[str, Any]) -> None:
         """An `ai-status` or `ai-chunk` came; the preview is kept as docs/protocol.md tells clients to."""
-        reply_id = body["replyId"]
+        reply_id, attempt = body["replyId"], body.get("attempt", 1)
+        draft = self._drafts.get(reply_id)
+        if draft is not None and attempt < draft.attempt:
+            return  # of an attempt that counts no more
         if event == "ai-status":
             if body["status"] == "thinking":
                 self.attempts[reply_id] += 1
-                self._drafts[reply_id] = Draft()
+                self._drafts[reply_id] = Draft(attempt)
             return
-        draft = self._drafts.get(reply_id)
-        if draft is None or body["index"] < len(draft.chunks):
+        if draft is None or attempt > draft.attempt:
+            draft = self._drafts[reply_id] = Draft(attempt)
+        if body["index"] < len(draft.chunks):
             return
         if body["index"] > len(draft.chunks):
             del self._drafts[reply_id]  # some were lost, and that shows
@@ -149,6 +156,7 @@ class Witness:
         if draft is None or not draft.whole:
             return
         self.previews += 1
+        self.replaced += draft.attempt > 1
         if "".join(draft.chunks) != message["content"]:
             self._wrong(Kind.REPLY, f"the chunks of {message['id']} are not its content")
 

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chat_api import announcements
 from chat_api.outbox import record
+from chat_api.reply_failures import sentence
 from shared.ids import new_id
 from shared.telemetry import current_request_id, current_traceparent
 
@@ -110,7 +111,7 @@ async def fail(
         reply,
         id=new_id(),
         role="SYSTEM",
-        content="The assistant could not write an answer.",
+        content=sentence(code),
         metadata={**(metadata or {}), "replyId": reply.id, "code": code},
     )
     await _end(connection, reply, "failed", told="failed", data={"code": code}, attempt=attempt)

@@ -115,7 +115,8 @@ class AgentResponder:
             ResponderError: no model could write it.
         """
         reply = self._begin(request)
-        if (known := await self._cache.find(reply.prompt)) is not None:
+        known = None if request.regenerates else await self._cache.find(reply.prompt)
+        if known is not None:
             yield TextDelta(known.content)
             yield Facts({**known.facts, "cache": True, **reply.total()})
             return

@@ -1,13 +1,14 @@
 """What operators ask every service: is it alive, is it ready, what does it count."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 import orjson
 import structlog
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
 
 from shared.stopping import STOPPING, Stopping
 
@@ -21,6 +22,10 @@ OK: Final = "ok"
 PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 """The paths of these routes: open without a token, and not worth a line in the log."""
 
+
+TASKS: Final = Gauge(
+    "roomcast_tasks", "Tasks of the event loop, by the coroutine that each runs.", ["coroutine"]
+)
 
 _NEVER: Final = Stopping()
 """Of an application that nobody stops."""
@@ -45,9 +50,17 @@ def ops_routes(checks: Mapping[str, Check]) -> list[web.RouteDef]:
         return _readiness(dict(zip(names, answers, strict=True)))
 
     async def metrics(_: web.Request) -> web.Response:
+        _count_tasks()
         return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     return [web.get("/healthz", healthz), web.get("/readyz", readyz), web.get("/metrics", metrics)]
+
+
+def _count_tasks() -> None:
+    running = Counter(getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks())
+    TASKS.clear()
+    for coroutine, count in running.items():
+        TASKS.labels(coroutine).set(count)
 
 
 async def _answer(check: Check) -> str:

@@ -24,7 +24,7 @@ from ws_gateway.connections import CLIENT_DISCONNECT, SERVER_DISCONNECT, SLOW_CO
 from ws_gateway.direct import DirectConnection, Pings
 from ws_gateway.frames import Frame, ack_frame
 from ws_gateway.limits import Limits
-from ws_gateway.metrics import HANDSHAKE_TIMEOUT, LIMITED, SLOW_CONSUMERS
+from ws_gateway.metrics import CONNECTIONS, HANDSHAKE_TIMEOUT, LIMITED, SLOW_CONSUMERS
 from ws_gateway.stock import Polled, StockServer
 from ws_gateway.websocket import WebSocket, WebSockets
 
@@ -192,6 +192,7 @@ class Engine:
     def opened(self, connection: Connection) -> None:
         """A client has opened a connection."""
         self._connections.add(connection)
+        CONNECTIONS.set(len(self._connections))
         self._expect_socket(connection)
 
     def lost(self, connection: Connection, reason: str) -> None:
@@ -201,6 +202,7 @@ class Engine:
         connection.ended = True
         connection.backlog = connection.attachments_due = None
         self._connections.discard(connection)
+        CONNECTIONS.set(len(self._connections))
         self._stop_timer(connection)
         if connection.connected:
             self._disconnect(connection, reason)

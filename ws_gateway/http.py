@@ -68,6 +68,8 @@ async def _whole(request: web.Request, seconds: float) -> None:
     except TimeoutError:
         LIMITED.labels(HANDSHAKE_TIMEOUT).inc()
         raise web.HTTPRequestTimeout(headers={hdrs.CONNECTION: "close"}) from None
+    except (ConnectionError, web.RequestPayloadError) as error:
+        raise web.HTTPBadRequest from error  # the client has gone, or its chunks make no sense
     except web.HTTPRequestEntityTooLarge:
         LIMITED.labels(PAYLOAD_TOO_LARGE).inc()
         raise

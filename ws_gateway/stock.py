@@ -14,7 +14,8 @@ What is replaced, and why:
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ import structlog
 from aiohttp import web
 from engineio import packet as eio
 from engineio.async_drivers.aiohttp import translate_request
+from engineio.exceptions import EngineIOError
 from engineio.payload import Payload
 
 from ws_gateway.connections import (
@@ -123,8 +125,10 @@ class StockServer:
 
     def _connected(self, eio_sid: str, environ: dict[str, Any]) -> None:
         request = environ["aiohttp.request"]
+        engine = self._server.sockets[eio_sid]
+        engine.handle_post_request = partial(_take_body, engine.handle_post_request)
         polled = Polled(
-            self._server.sockets[eio_sid],
+            engine,
             self,
             self._sessions,
             origin=environ.get("HTTP_ORIGIN"),
@@ -314,6 +318,18 @@ class _Message(eio.Packet):  # type: ignore[misc]  # python-engineio has no type
     def __init__(self, frame: Frame) -> None:
         super().__init__(eio.MESSAGE, frame.text)
         self.frame = frame
+
+
+async def _take_body(handle: Callable[[dict[str, Any]], Awaitable[None]], environ: dict[str, Any]) -> None:
+    """Has a long-polling body handled; one that makes no sense ends its connection.
+
+    python-engineio would log it as a failure of its own, answer 200 and go on.
+    """
+    try:
+        await handle(environ)
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
+        log.info("engine.bad_packet", reason=type(error).__name__)
+        raise EngineIOError from error
 
 
 def _end_reader(connection: Any) -> None:

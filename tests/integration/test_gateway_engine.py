@@ -291,6 +291,25 @@ async def test_a_poll_is_answered_with_as_many_packets_as_every_client_takes(
     assert [f'"lastSeq":{seq},' in packet for seq, packet in enumerate(got[2:], 1)] == [True] * 50
 
 
+@pytest.mark.parametrize("body", [b"4\xff", b"\x93", b"b4!", b"x", b"\x1e\x1e", b"4" + b"[" * 60_000])
+async def test_a_long_polling_body_that_makes_no_sense_ends_the_connection(
+    gateway: RunningGateway, http: aiohttp.ClientSession, body: bytes
+) -> None:
+    """400, as the session is unknown from then on; the gateway goes on."""
+    url = f"{gateway.url}/socket.io/?EIO=4&transport=polling"
+    async with http.get(url) as response:
+        url += "&sid=" + orjson.loads((await response.text())[1:])["sid"]
+    async with http.post(
+        url, data="40" + orjson.dumps({"token": gateway.api.token("ada")}).decode()
+    ) as response:
+        assert response.status == 200
+    statuses = []
+    while 400 not in statuses and len(statuses) < 2:
+        async with http.post(url, data=body) as response:
+            statuses.append(response.status)
+    assert statuses[-1] == 400
+
+
 async def test_a_long_polling_body_that_is_too_big_is_refused(
     gateway: RunningGateway, http: aiohttp.ClientSession
 ) -> None:

@@ -52,6 +52,7 @@ def test_what_is_replaced_is_still_called_that_way() -> None:
         engineio.AsyncServer.disconnect: "self, sid",
         engineio.AsyncServer.create_queue: "self, args, kwargs",
         AsyncSocket.close: "self, wait, abort, reason",
+        AsyncSocket.handle_post_request: "self, environ",
         AsyncSocket.schedule_ping: "self",
         AsyncSocket._websocket_handler: "self, ws",
         driver.translate_request: "request",

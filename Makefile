@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run models test matrix torture bench lint format lock clean
+.PHONY: help run models test matrix torture bench fuzz soak lint format lock clean
 
 VENV := .venv
 PYTHON_FITS := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
@@ -26,7 +26,7 @@ test:  ## install what is missing, check and test everything, WORKERS=3 at a tim
 
 SECONDS := 600
 matrix: $(VENV)/.dev test-servers  ## test each kind of fault under load
-	$(VENV)/bin/pytest -m matrix tests/torture -s
+	$(VENV)/bin/pytest -m matrix tests/torture tests/calm -s
 
 torture: $(VENV)/.dev test-servers  ## kill, cut and freeze everything under load (SECONDS=600 SEED=… FREEZES=1)
 	@cd tests && exec ../$(VENV)/bin/python -m torture --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(if $(FREEZES),--freezes)
@@ -34,6 +34,10 @@ torture: $(VENV)/.dev test-servers  ## kill, cut and freeze everything under loa
 ROUNDS := 3
 bench: $(VENV)/.dev test-servers  ## measure beside python-socketio and Node (ROUNDS=3, ONLY=row,row)
 	@exec $(VENV)/bin/python -m bench --rounds $(ROUNDS) $(if $(ONLY),--only $(ONLY))
+
+INPUTS := 100000
+fuzz: $(VENV)/.dev test-servers  ## send INPUTS=100000 frames and requests of nonsense to a gateway, of SEED=…
+	@cd tests && exec ../$(VENV)/bin/python -m calm.fuzz --inputs $(INPUTS) $(if $(SEED),--seed $(SEED))
 
 lint: $(VENV)/.dev  ## check style and types
 	$(VENV)/bin/ruff check

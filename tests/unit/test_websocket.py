@@ -7,9 +7,9 @@ from operator import xor
 from typing import Any, cast
 
 import pytest
-import wsproto
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from wsproto.connection import Connection, ConnectionType
 from wsproto.events import TextMessage
 
 from ws_gateway.frames import Frame, frame_head
@@ -134,7 +134,7 @@ def masked(opcode: int, payload: bytes, *, fin: bool = True, key: bytes = b"\x01
     return bytes(head) + key + bytes(map(xor, payload, cycle(key)))
 
 
-def texts_of(reader: wsproto.Connection) -> Iterator[TextMessage]:
+def texts_of(reader: Connection) -> Iterator[TextMessage]:
     """What was read, which is text and nothing else."""
     for each in reader.events():
         assert isinstance(each, TextMessage)
@@ -229,7 +229,7 @@ async def test_what_is_sent_in_one_turn_is_written_at_once_in_order(end: End, lo
     assert end.transport.written == []
     loop.turn()
     assert len(end.transport.written) == 2  # the second piece begins behind 64 KiB
-    reader = wsproto.Connection(wsproto.ConnectionType.CLIENT)
+    reader = Connection(ConnectionType.CLIENT)
     reader.receive_data(b"".join(end.transport.written))
     read = "".join(f"{each.data}{'|' * each.message_finished}" for each in texts_of(reader))
     assert read == "".join(f"4{text}|" for text in texts)

@@ -2,13 +2,16 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import pytest
+from clients import PythonClient
+from rest import Api
 from stack import Kind
 
+from shared.presence import GONE_SECONDS
 from torture import faults
 from torture.cluster import Cluster, Target
 from torture.figures import Figures
@@ -103,6 +106,31 @@ async def test_a_gateway(load: Load) -> None:
             await asyncio.sleep(FROZEN_SECONDS)
         await heard_again(run, frozen.healed)
         await links_fail(run, "gateway", "bus", "api", "redis")
+
+
+async def test_who_was_at_a_killed_gateway_is_announced_offline(cluster: Cluster, people: People) -> None:
+    """By another, to those who stay, when nobody has come back for as long as a gateway may be silent."""
+    await cluster.ready()
+    ann, bob = people.pairs[0]
+    async with Api(cluster.those("api")[0].service.url) as api:
+        chat_id = await ann.through(api).open_chat(bob)
+    stays, dies = cluster.those("gateway")
+    sockets = []
+    for person, gateway in ((ann, stays), (bob, dies)):
+        socket = PythonClient(["websocket"])
+        await socket.connect(gateway.service.url, auth={"token": person.token})
+        assert (await socket.emit("join-chat", chat_id))["ok"]
+        sockets.append(socket)
+    watcher, _ = sockets
+
+    def told_of_bob(*, online: bool) -> Callable[[Any], bool]:
+        return lambda told: (told["userId"], told["online"]) == (bob.id, online)
+
+    await watcher.wait("presence", where=told_of_bob(online=True))
+    cluster.kill(dies)
+    await watcher.wait("presence", where=told_of_bob(online=False), seconds=GONE_SECONDS + 15)
+    for socket in sockets:
+        await socket.close()
 
 
 async def test_an_api(load: Load) -> None:

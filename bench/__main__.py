@@ -15,7 +15,7 @@ import uvloop
 from bench.book import Book
 from bench.contenders import KINDS, Profile
 from bench.ground import ROOT, ground
-from bench.report import table, write
+from bench.report import markdown, write
 from bench.rows.arriving import handshake
 from bench.rows.growth import room_growth, rooms_growth
 from bench.rows.latency import latency
@@ -23,6 +23,7 @@ from bench.rows.one_room import bursts, room1000
 from bench.rows.scene import Scene
 from bench.rows.small_rooms import small
 from bench.rows.unheld import unheld
+from bench.rows.whole_path import whole_path
 
 OUTPUT: Final = ROOT / "bench" / "results"
 ROWS: Final[dict[str, Callable[[Scene], Awaitable[None]]]] = {
@@ -34,6 +35,7 @@ ROWS: Final[dict[str, Callable[[Scene], Awaitable[None]]]] = {
     "room-growth": room_growth,
     "rooms-growth": rooms_growth,
     "unheld": unheld,
+    "whole-path": whole_path,
 }
 
 
@@ -77,11 +79,11 @@ def main() -> int:
     parser.add_argument("--kinds", type=chosen(KINDS), default=list(KINDS), help="gateways, comma-separated")
     parser.add_argument("--profile", type=Path, help="a folder for profiles of Roomcast's gateway")
     parser.add_argument("--scale", type=float, default=1.0, help="less than 1 is quicker and says less")
-    parser.add_argument("--output", type=Path, default=OUTPUT, help="a folder for results.json")
+    parser.add_argument("--output", type=Path, default=OUTPUT, help="a folder for what comes out")
     options = parser.parse_args()
     book = uvloop.run(run(options))
-    write(book, options.output / "results.json", rounds=options.rounds, scale=options.scale)
-    print(f"\n{table(book)}\n\nAll of it: {options.output / 'results.json'}")
+    write(book, options.output, rounds=options.rounds, scale=options.scale, profiled=bool(options.profile))
+    print(f"\n{markdown(book)}\n\nAll of it: {options.output}/results.json, .md and .svg")
     return 0
 
 

@@ -61,7 +61,6 @@ class Clients:
     def __init__(self, *, prompt: bool) -> None:
         self._prompt = prompt
         self._epoll = select.epoll()
-        self._epoll.register(0, select.EPOLLIN)
         self._commands = bytearray()
         self._buffer = bytearray(BUFFER_BYTES)
         self._view = memoryview(self._buffer)
@@ -79,6 +78,7 @@ class Clients:
 
     def run(self) -> None:
         """Until stdin ends."""
+        self._epoll.register(0, select.EPOLLIN)
         while True:
             waits = self._prompt or self._opening
             if not waits:

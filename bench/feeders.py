@@ -97,14 +97,17 @@ async def plain(rabbit: str) -> AsyncIterator[Callable[[str], Plain]]:
         await connection.close()
 
 
-async def feed_on_time(feeder: Feeder, talk: Talk, moments: Sequence[tuple[float, str]]) -> None:
+async def feed_on_time(feeder: Feeder, talk: Talk, moments: Sequence[tuple[float, str]]) -> int:
     """Feeds a message of a chat at each moment, in seconds from now, as the outbox relay does.
 
     What has come while a flush was under way goes together in the next; none waits for a timer. A message
     that had to wait for a flush is as old as that makes it.
+
+    Returns:
+        How many flushes that were.
     """
     began = free = time.monotonic_ns()
-    at = 0
+    at = flushes = 0
     while at < len(moments):
         now = time.monotonic_ns()
         due: list[Event] = []
@@ -118,9 +121,11 @@ async def feed_on_time(feeder: Feeder, talk: Talk, moments: Sequence[tuple[float
             at += 1
         if due:
             await feeder.feed(due)
+            flushes += 1
             free = time.monotonic_ns()
         else:
             await asyncio.sleep((began + int(moments[at][0] * 1e9) - now) / 1e9)
+    return flushes
 
 
 def spread(

@@ -46,7 +46,7 @@ class Ground:
     each_alone: EachAlone
     plain: Callable[[str], Plain]
 
-    def token(self, user_id: str) -> str:
+    def token(self, user_id: str, *, key_id: str = KEY_ID) -> str:
         """An access token of a session of its own."""
         issued = int(time.time())
         claims = {
@@ -59,36 +59,44 @@ class Ground:
             "exp": issued + TOKEN_SECONDS,
             "jti": new_id(),
         }
-        return jwt.encode(claims, self.key, algorithm="EdDSA", headers={"kid": KEY_ID})
+        return jwt.encode(claims, self.key, algorithm="EdDSA", headers={"kid": key_id})
 
 
 @asynccontextmanager
 async def ground() -> AsyncIterator[Ground]:
     """Servers for as long as the block runs; nothing is left of them."""
+    async with (
+        running(RabbitServer()) as rabbit,
+        running(RedisServer()) as redis,
+        standing_on(rabbit.url, redis.url) as made,
+    ):
+        yield made
+
+
+@asynccontextmanager
+async def standing_on(rabbit: str, redis: str) -> AsyncIterator[Ground]:
+    """The rest, on servers that are there."""
     install_node_packages()
     key = Ed25519PrivateKey.generate()
     folder = Folder("bench")
     async with AsyncExitStack() as ends:
         ends.callback(folder.remove)
-        rabbit = await ends.enter_async_context(running(RabbitServer()))
-        redis = await ends.enter_async_context(running(RedisServer()))
         port = free_port()
         standin = Process("standin", folder.path / "standin.log")
         ends.callback(standin.kill)
         command = [sys.executable, "-m", "bench.standin", str(port), key_set(key).decode()]
         standin.spawn(command, cwd=ROOT, drop_rights=False)
         await standin.until(lambda: accepts(port), seconds=START_SECONDS)
-        flushing, each_alone = await ends.enter_async_context(publishers(rabbit.url, redis.url))
-        theirs = await ends.enter_async_context(plain(rabbit.url))
+        flushing, each_alone = await ends.enter_async_context(publishers(rabbit, redis))
         yield Ground(
-            rabbit=rabbit.url,
-            redis=redis.url,
+            rabbit=rabbit,
+            redis=redis,
             api=f"http://127.0.0.1:{port}",
             folder=folder.path,
             key=key,
             flushing=flushing,
             each_alone=each_alone,
-            plain=theirs,
+            plain=await ends.enter_async_context(plain(rabbit)),
         )
 
 

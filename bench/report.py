@@ -4,32 +4,50 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench.book import Book
-from bench.contenders import KINDS
+from bench.book import Book, Series
+from bench.picture import draw
+from bench.targets import FIGURES, Outcome, outcomes
 
 
-def table(book: Book) -> str:
-    """Medians in a Markdown table, with their lowest and highest; ratios to Node's and stock's."""
-    lines = [
-        "| figure | who | median | lowest to highest | of Node's | of stock's |",
-        "| --- | --- | ---: | --- | ---: | ---: |",
-    ]
-    for figure, who, series in book:
-        spread = f"{min(series.values):.2f} to {max(series.values):.2f}"
-        ratios = [_ratio(book, figure, who, other) for other in ("node", "python-socketio")]
-        lines.append(f"| {figure} | {who} | {series.median:.2f} | {spread} | {' | '.join(ratios)} |")
-    return "\n".join(lines)
+def markdown(book: Book) -> str:
+    """Two tables: what was to be reached, and every figure."""
+    return "\n".join([*_targets(book), "", *_figures(book)])
 
 
-def _ratio(book: Book, figure: str, who: str, other: str) -> str:
-    mine, theirs = book.get(figure, who), book.get(figure, other)
-    if mine is None or theirs is None or who == other or not theirs.median:
-        return ""
-    return f"{mine.median / theirs.median:.2f}"
+def _targets(book: Book) -> Iterator[str]:
+    yield "| what | ratio | to reach | |"
+    yield "| --- | ---: | ---: | --- |"
+    for outcome in outcomes(book):
+        target = outcome.target
+        sign = "≥" if target.more else "≤"
+        said = "reached" if outcome.reached else "**missed**"
+        yield f"| {_what(outcome)} | {outcome.ratio:.2f} | {sign} {target.bound:g} | {said} |"
+
+
+def _what(outcome: Outcome) -> str:
+    target = outcome.target
+    title = FIGURES[target.figure].title
+    who = "" if target.who == "roomcast" else f"{target.who.removeprefix('roomcast, ')} "
+    return f"{title}: {who}to {target.of.removeprefix('roomcast, ')}"
+
+
+def _figures(book: Book) -> Iterator[str]:
+    yield "| what | who | median | lowest to highest |"
+    yield "| --- | --- | ---: | --- |"
+    for figure, shown in FIGURES.items():
+        for name, who, series in book:
+            if name == figure:
+                value = f"{series.median:.{shown.places}f} {shown.unit}"
+                yield f"| {shown.title} | {who} | {value} | {_spread(series, shown.places)} |"
+
+
+def _spread(series: Series, places: int) -> str:
+    return f"{min(series.values):.{places}f} to {max(series.values):.{places}f}"
 
 
 def document(book: Book, **about: Any) -> dict[str, Any]:
@@ -43,9 +61,26 @@ def document(book: Book, **about: Any) -> dict[str, Any]:
             "python": platform.python_version(),
             **about,
         },
-        "contenders": list(KINDS),
+        "targets": [
+            {
+                "figure": outcome.target.figure,
+                "who": outcome.target.who,
+                "of": outcome.target.of,
+                "ratio": round(outcome.ratio, 4),
+                "at_least" if outcome.target.more else "at_most": outcome.target.bound,
+                "reached": outcome.reached,
+            }
+            for outcome in outcomes(book)
+        ],
         "series": [
-            {"figure": figure, "who": who, "median": one.median, "values": one.values, "notes": one.notes}
+            {
+                "figure": figure,
+                "unit": FIGURES[figure].unit,
+                "who": who,
+                "median": one.median,
+                "values": one.values,
+                "notes": one.notes,
+            }
             for figure, who, one in book
         ],
     }
@@ -57,7 +92,9 @@ def _commit() -> str:
     return said.stdout.strip()
 
 
-def write(book: Book, path: Path, **about: Any) -> None:
-    """Writes the JSON file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(document(book, **about), indent=1) + "\n")
+def write(book: Book, folder: Path, **about: Any) -> None:
+    """Writes `results.json`, `results.md` and `results.svg`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "results.json").write_text(json.dumps(document(book, **about), indent=1) + "\n")
+    (folder / "results.md").write_text(markdown(book) + "\n")
+    (folder / "results.svg").write_text(draw(book))

@@ -27,6 +27,7 @@ class Spent:
         seconds: how long it took.
         frames: messages that clients got.
         pings: pings that clients got meanwhile.
+        result: what the work gave.
     """
 
     cpu: float
@@ -34,6 +35,7 @@ class Spent:
     seconds: float
     frames: int
     pings: int
+    result: object = None
 
 
 @dataclass(slots=True)
@@ -57,7 +59,7 @@ class Seat:
         await self.crowd.lull(expected)
         before = await self.crowd.count()
         clients, cpu, began = self.crowd.cpu(), self.gateway.meter.cpu(), monotonic()
-        await work()
+        result = await work()
         cpu, seconds = self.gateway.meter.cpu() - cpu, monotonic() - began
         after = await self.crowd.count()
         pings = after["pings"] - before["pings"]
@@ -67,6 +69,7 @@ class Seat:
             seconds,
             after["frames"] - before["frames"],
             pings,
+            result,
         )
 
     async def fed(
@@ -75,9 +78,10 @@ class Seat:
         """Feeds, and waits until clients got `frames` messages more."""
         start = (await self.crowd.count())["frames"]
 
-        async def work() -> None:
-            await feed()
+        async def work() -> object:
+            result = await feed()
             await self.crowd.wait(start + frames)
+            return result
 
         return await self.spend(work, expected=expected)
 

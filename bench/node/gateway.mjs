@@ -3,6 +3,7 @@
 // (perMessageDeflate off), connections to the API are kept, nothing is acknowledged to the broker or logged.
 import { createServer } from 'node:http';
 import amqp from 'amqplib';
+import { createRemoteJWKSet } from 'jose';
 import { Server } from 'socket.io';
 import { Pool } from 'undici';
 import { Tokens } from './tokens.mjs';
@@ -12,7 +13,7 @@ const PREFETCH = 1000;
 const BACKLOG = 4096;
 
 const api = new Pool(API_URL, { connections: 64, pipelining: 1 });
-const tokens = new Tokens(API_URL);
+const tokens = new Tokens(createRemoteJWKSet(new URL(`${API_URL}/.well-known/jwks.json`)));
 const server = createServer();
 const io = new Server(server, { perMessageDeflate: false, httpCompression: false, serveClient: false });
 

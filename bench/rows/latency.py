@@ -62,14 +62,14 @@ async def latency(scene: Scene) -> None:
             lone = [(at / LONE_PER_SECOND, chat_id) for at in range(scene.many(40))]
             for kind, one in made.items():
                 ages = await one.after(loaded, talk)
-                scene.book.add("latency p99", kind, at(ages, 0.99) * _MILLI, per_second=round(rate, 1))
-                scene.book.add("latency p50", kind, at(ages, 0.50) * _MILLI)
+                scene.book.add("latency p99", kind, quantile(ages, 0.99) * _MILLI, per_second=round(rate, 1))
+                scene.book.add("latency p50", kind, quantile(ages, 0.50) * _MILLI)
                 ages = await one.after(lone, talk)
-                scene.book.add("lone p99", kind, at(ages, 0.99) * _MILLI)
-                scene.book.add("lone p50", kind, at(ages, 0.50) * _MILLI)
+                scene.book.add("lone p99", kind, quantile(ages, 0.99) * _MILLI)
+                scene.book.add("lone p50", kind, quantile(ages, 0.50) * _MILLI)
 
 
-def at(ages: list[float], part: float) -> float:
+def quantile(ages: list[float], part: float) -> float:
     """A quantile of sorted values."""
     return ages[min(len(ages) - 1, int(len(ages) * part))]
 

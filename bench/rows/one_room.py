@@ -38,7 +38,7 @@ async def _in_turn(scene: Scene, figure: str, at_once: int) -> None:
         # A message that comes alone is fed in the same way by both of Roomcast's feeders.
         them = [way for way in ways(made, scene.ground) if at_once > 1 or way[0] != EACH_ALONE]
         for _, seat, feeder in them:
-            await volleys(seat, feeder, talk, [chat_id] * at_once, size, WARM_SECONDS)()
+            await volleys(seat, feeder, talk, [chat_id] * at_once, size, WARM_SECONDS * scene.scale)()
         for _ in range(scene.rounds):
             for who, seat, feeder in them:
                 work = volleys(seat, feeder, talk, [chat_id] * at_once, size, SECONDS * scene.scale)

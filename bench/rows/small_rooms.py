@@ -42,7 +42,7 @@ async def small(scene: Scene) -> None:
             for who, seat, feeder in ways(made, scene.ground):
                 feed = partial(feed_on_time, feeder, talk, moments)
                 spent = await seat.fed(feed, len(moments) * MEMBERS, expected=SECONDS + 1)
-                scene.book.add("small", who, spent.cpu / spent.frames * _MICRO, spent)
+                scene.book.add("small", who, spent.cpu / spent.frames * _MICRO, spent, flushes=spent.result)
 
 
 async def weigh_pings(made: dict[str, Seat]) -> None:

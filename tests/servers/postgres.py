@@ -49,6 +49,11 @@ class PostgresServer:
         """The maintenance database's address; use `new_database` for tables."""
         return self._url("postgres")
 
+    @property
+    def pid(self) -> int:
+        """The id of its first process, whose children are the others."""
+        return self._process.pid
+
     async def start(self) -> None:
         """Returns when it takes queries; makes the data folder the first time."""
         if not self._data.exists():

@@ -1,0 +1,88 @@
+"""What is measured, in which unit, and what is to be reached."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from bench.book import Book
+from bench.contenders import NODE_GATEWAY, ROOMCAST, STOCK
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A figure; `places` are the decimals that it is shown with."""
+
+    title: str
+    unit: str
+    places: int = 1
+
+
+FIGURES: Final = {
+    "room1000": Figure("CPU per delivery, room of 1000, one message at a time", "µs"),
+    "bursts": Figure("CPU per delivery, room of 1000, bursts of 25", "µs", 2),
+    "small": Figure("CPU per delivery, 2000 rooms of 5, 1000 messages a second", "µs"),
+    "latency p99": Figure("delivery, room of 1000 at half of Node's limit, p99", "ms"),
+    "latency p50": Figure("delivery, room of 1000 at half of Node's limit, median", "ms"),
+    "lone p99": Figure("delivery, room of 1000, 10 messages a second, p99", "ms"),
+    "lone p50": Figure("delivery, room of 1000, 10 messages a second, median", "ms"),
+    "handshake": Figure("CPU per handshake with token and `join-chat`", "ms", 2),
+    "memory": Figure("memory per idle joined socket", "KiB"),
+    "posts per second": Figure("whole path: posts a second, 200 chats of 5", "1/s", 0),
+    "API per post": Figure("whole path: CPU of the API with its relay, per post", "ms", 3),
+    "posted p99": Figure("whole path: delivery at 100 posts a second over 50 chats, p99", "ms"),
+    "posted p50": Figure("whole path: delivery at 100 posts a second over 50 chats, median", "ms"),
+    "room growth": Figure("CPU per delivery, one message at a time", "µs"),
+    "rooms growth": Figure("CPU per event for one socket", "µs", 0),
+    "unheld": Figure("CPU per event of a room that is not held", "µs"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A ratio to reach: of `who` in `figure` to `of`, at most `bound` (at least, where `more`)."""
+
+    figure: str
+    of: str
+    bound: float
+    who: str = ROOMCAST
+    more: bool = False
+
+
+TARGETS: Final = (
+    Target("room1000", NODE_GATEWAY, 0.6),
+    Target("room1000", STOCK, 0.15),
+    Target("bursts", NODE_GATEWAY, 0.1),
+    Target("small", NODE_GATEWAY, 0.8),
+    Target("latency p99", NODE_GATEWAY, 1.0),
+    Target("lone p99", NODE_GATEWAY, 1.0),
+    Target("handshake", NODE_GATEWAY, 1.0),
+    Target("memory", NODE_GATEWAY, 1.0),
+    Target("posts per second", NODE_GATEWAY, 1.5, more=True),
+    Target("API per post", NODE_GATEWAY, 0.7),
+    Target("posted p99", NODE_GATEWAY, 1.0),
+    Target("room growth", "roomcast, room of 100", 1.2, who="roomcast, room of 10000"),
+    Target("rooms growth", "roomcast, 10 rooms", 1.2, who="roomcast, 10000 rooms"),
+)
+NOTHING: Final = 0.05
+"""Of what Node spends on an event of a room that it does not hold: within what can be told from nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a target came to."""
+
+    target: Target
+    ratio: float
+
+    @property
+    def reached(self) -> bool:
+        bound, ratio = self.target.bound, round(self.ratio, 2)
+        return ratio >= bound if self.target.more else ratio <= bound
+
+
+def outcomes(book: Book) -> Iterator[Outcome]:
+    """Each target whose figures were measured."""
+    for target in (*TARGETS, Target("unheld", NODE_GATEWAY, NOTHING)):
+        mine, theirs = book.get(target.figure, target.who), book.get(target.figure, target.of)
+        if mine is not None and theirs is not None and theirs.median:
+            yield Outcome(target, mine.median / theirs.median)

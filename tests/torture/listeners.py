@@ -36,7 +36,8 @@ class Listener:
 
     It does what docs/protocol.md tells clients to do, and nothing more: it joins again after a connect and
     after a `resync`, never because of what it heard, and goes elsewhere when told that its gateway will stop.
-    `excused`: whether the gateway at an address cannot have answered at some time since then.
+    `first_time`: each join has to succeed, as nothing dies. `excused`: whether the gateway at an address
+    cannot have answered at some time since then.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Listener:
         *,
         history: History,
         rng: random.Random,
+        first_time: bool = False,
         excused: Callable[[str, float], bool] = lambda _gateway, _since: False,
     ) -> None:
         self._witness = witness
@@ -54,6 +56,7 @@ class Listener:
         self._gateways = gateways
         self._history = history
         self._rng = rng
+        self._first_time = first_time
         self._excused = excused
         self._gateway = ""
         self._behind = asyncio.Event()
@@ -132,6 +135,8 @@ class Listener:
         (ack,) = orjson.loads(text[start:])
         if ack["ok"]:
             self._witness.joined(after, ack, asked_at=asked_at)
+        elif self._first_time:
+            self._history.report(Kind.REFUSED, f"{self._witness.name}: `join-chat` failed: {ack['error']}")
         if not waiting.done():
             waiting.set_result(ack["ok"] and not ack["hasMore"])
 

@@ -198,11 +198,11 @@ class Run:
         asked = {post.answered[0]: post for post in self.history.posts.values() if post.answered}
         for message in stored:
             post = asked.get(message["replyTo"] or "")
-            for witness in self.witnesses if post is not None else ():
-                if post is not None and witness.chat_id == message["chatId"]:
-                    heard = witness.heard.get(message["seq"])
-                    if heard is not None:
-                        yield heard.at - post.answered_at
+            if post is None:
+                continue
+            for witness in self.witnesses:
+                if witness.chat_id == message["chatId"] and message["seq"] in witness.heard:
+                    yield witness.heard[message["seq"]].at - post.answered_at
 
 
 @asynccontextmanager
@@ -234,7 +234,15 @@ async def running(
             witness = history.witness(f"{person.user['username']}/{number}", chat_id)
             order = gateways[number % 2 :] + gateways[: number % 2]
             listeners.append(
-                Listener(witness, person.token, order, history=history, rng=rng, excused=cluster.was_frozen)
+                Listener(
+                    witness,
+                    person.token,
+                    order,
+                    history=history,
+                    rng=rng,
+                    first_time=orderly,
+                    excused=cluster.was_frozen,
+                )
             )
 
     def author(person: Person, chat_id: str, rate: float, *, asks: bool = False, slow: bool = False) -> None:

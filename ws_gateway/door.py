@@ -173,12 +173,11 @@ class Door(asyncio.Protocol):
             polled = self._engine.upgradable(opening.eio_sid)
             if polled is None:
                 return None
-            transport.write(acceptance(opening.key))
-            return self._engine.open_upgrade(transport, polled)
+            return self._engine.open_upgrade(transport, polled, acceptance(opening.key))
         if not self._may_open(opening, address):
             return None
-        transport.write(acceptance(opening.key))
-        return self._engine.open_direct(transport, origin=opening.origin, address=address)
+        accepted = acceptance(opening.key)
+        return self._engine.open_direct(transport, accepted, origin=opening.origin, address=address)
 
     def _hand_over(self, transport: asyncio.Transport) -> None:
         protocol = self._otherwise()

@@ -125,10 +125,16 @@ class Engine:
 
     # --- WebSockets straight on their connections ---
 
-    def open_direct(self, transport: asyncio.Transport, *, origin: str | None, address: str) -> WebSocket:
-        """Gives a client the WebSocket that it asked for, as its connection."""
+    def open_direct(
+        self, transport: asyncio.Transport, accepted: bytes, *, origin: str | None, address: str
+    ) -> WebSocket:
+        """Gives a client the WebSocket that it asked for, as its connection.
+
+        `accepted` is the HTTP answer that says so, which goes first.
+        """
         connection = DirectConnection(self, origin=origin, address=address)
         websocket = self._websocket(transport, connection)
+        websocket.send(accepted)
         connection.open(websocket, max_payload=self._limits.max_payload)
         self._pings.add(connection)
         return websocket
@@ -137,10 +143,11 @@ class Engine:
         """The polling connection that may go on over a WebSocket."""
         return self._stock.upgradable(eio_sid)
 
-    def open_upgrade(self, transport: asyncio.Transport, polled: Polled) -> WebSocket:
-        """Gives a polling client the WebSocket that it wants to go on over."""
+    def open_upgrade(self, transport: asyncio.Transport, polled: Polled, accepted: bytes) -> WebSocket:
+        """Gives a polling client the WebSocket that it wants to go on over; `accepted` goes first."""
         upgrade = polled.upgrade()
         websocket = self._websocket(transport, upgrade)
+        websocket.send(accepted)
         upgrade.websocket = websocket
         asyncio.get_running_loop().call_later(self._limits.handshake_seconds, upgrade.give_up)
         return websocket

@@ -140,7 +140,7 @@ class WebSocket(asyncio.Protocol):
     # --- to the client ---
 
     def send(self, frame: Frame | bytes) -> None:
-        """Queues a frame; bytes are taken as a whole WebSocket frame."""
+        """Queues a frame; bytes go out as they are."""
         if self.closing:
             return
         if not self._pending:

@@ -8,6 +8,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, Literal
 
 import jwt
@@ -151,9 +152,15 @@ class Verifier:
 
 def _key_id(token: str) -> str:
     try:
-        header = jwt.get_unverified_header(token)
+        return _key_id_in(token.partition(".")[0])
     except (jwt.PyJWTError, ValueError, TypeError) as error:
         raise TokenRefusedError("token_invalid", str(error)) from None
+
+
+@lru_cache(maxsize=64)
+def _key_id_in(header_segment: str) -> str:
+    """The `kid` in a token's header, which is the same for all tokens of one key."""
+    header = jwt.get_unverified_header(f"{header_segment}..")
     if header.get("alg") != ALGORITHM:
         raise TokenRefusedError("token_invalid", "another algorithm")
     kid = header.get("kid")

@@ -187,9 +187,7 @@ def _assembled(
     keys = JwksKeys(settings.jwks_url, http)
     verifier = Verifier(keys, issuer=settings.jwt_issuer, audience=settings.jwt_audience)
     announcer = Announcer(EventPublisher(bus=bus, interest=InterestReader(redis)))
-    presence = RoomPresence(
-        instance=instance, store=Presence(redis), rooms=rooms, announce=announcer.announce
-    )
+    presence = RoomPresence(instance=instance, store=Presence(redis), announce=announcer.announce)
     departed = Departed(instance=instance, store=Presence(redis), presence=presence)
 
     def rooms_missed(missed: frozenset[str] | None) -> None:

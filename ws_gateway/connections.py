@@ -59,6 +59,9 @@ class Connection(ABC):
         is not enough, it is closed, and nothing is queued after the hole.
         """
 
+    async def writable(self) -> None:  # noqa: B027  # where nothing tells, nobody waits
+        """Returns when the client takes what is sent to it; then something large may follow."""
+
     @abstractmethod
     def close(self) -> None:
         """Ends it once what is queued is sent, in a way after which clients come back by themselves."""

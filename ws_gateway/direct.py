@@ -55,6 +55,11 @@ class DirectConnection(Connection):
         if self._websocket is not None:
             self._websocket.send(frame)
 
+    async def writable(self) -> None:
+        """Returns when the client takes what is sent to it."""
+        if self._websocket is not None:
+            await self._websocket.writable()
+
     def close(self) -> None:
         """Ends it once what is queued is sent."""
         if self._websocket is not None:

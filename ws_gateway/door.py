@@ -56,9 +56,8 @@ def opening_of(head: bytes) -> Opening | None:
     asked = _REQUEST_LINE.match(line)
     if asked is None:
         return None
-    query = parse_qsl(asked[1].decode(), keep_blank_values=True)
-    fields = dict(query)
-    if len(fields) != len(query) or fields.get("transport") != "websocket" or "j" in fields:
+    fields = _fields(asked[1].decode())
+    if fields is None or fields.get("transport") != "websocket" or "j" in fields:
         return None
     if "sid" not in fields and fields.get("EIO") != "4":
         return None
@@ -72,6 +71,16 @@ def opening_of(head: bytes) -> Opening | None:
         forwarded=headers.get(b"x-forwarded-for", b"").decode("latin-1"),
         eio_sid=fields.get("sid", ""),
     )
+
+
+def _fields(query: str) -> dict[str, str] | None:
+    """The fields of a query, unless one comes twice."""
+    if "%" in query or "+" in query:
+        pairs = parse_qsl(query, keep_blank_values=True)
+    else:  # what clients send, at a tenth of the price
+        pairs = [(name, value) for name, _, value in (each.partition("=") for each in query.split("&"))]
+    fields = dict(pairs)
+    return fields if len(fields) == len(pairs) else None
 
 
 def _headers(lines: list[bytes]) -> dict[bytes, bytes] | None:

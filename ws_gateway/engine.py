@@ -219,6 +219,10 @@ class Engine:
         log.warning("engine.slow_consumer", connection=connection.sid, waiting_bytes=waiting)
         SLOW_CONSUMERS.inc()
         LIMITED.labels("slow_consumer").inc()
+        # Its rooms are being gone through right now.
+        asyncio.get_running_loop().call_soon(self._cut, connection)
+
+    def _cut(self, connection: Connection) -> None:
         self.lost(connection, SLOW_CONSUMER)
         connection.abort()
 

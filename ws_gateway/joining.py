@@ -52,7 +52,8 @@ class Joining:
         """
         room = chat_room(asked.chat_id)
         try:
-            async with socket.turn(room):
+            async with socket.turn(room), socket.joins:
+                await socket.connection.writable()
                 await self._join(socket, room, asked.after_seq, reply)
         except GatewayError as error:
             JOINS.labels(error.code).inc()

@@ -13,7 +13,7 @@ from shared.events import PRESENCE, Event, chat_room
 from shared.presence import Presence, Sighting
 from shared.runtime import backoff
 from ws_gateway.membership import chat_of
-from ws_gateway.rooms import Rooms, Subscription
+from ws_gateway.rooms import Subscription
 
 log = structlog.get_logger()
 
@@ -36,14 +36,12 @@ class RoomPresence:
         settled: what has changed is written.
     """
 
-    def __init__(
-        self, *, instance: str, store: Presence, rooms: Rooms, announce: Callable[[Event], None]
-    ) -> None:
+    def __init__(self, *, instance: str, store: Presence, announce: Callable[[Event], None]) -> None:
         self._instance = instance
         self._store = store
-        self._rooms = rooms
         self._announce = announce
         self._sockets: Counter[_Who] = Counter()
+        self._users: dict[str, set[str]] = {}
         self._shown: set[_Who] = set()
         self._due: dict[_Who, _Answers] = {}
         self._news = asyncio.Event()
@@ -57,6 +55,7 @@ class RoomPresence:
         if not subscription.present:
             subscription.present = True
             self._sockets[chat_id, user_id] += 1
+            self._users.setdefault(chat_id, set()).add(user_id)
         answer: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
         self._change((chat_id, user_id)).append(answer)
         elsewhere: list[str] = []
@@ -66,14 +65,16 @@ class RoomPresence:
                     elsewhere = await answer
             except TimeoutError:
                 log.warning("presence.slow")
-        here = (one.socket.user_id for one in self._rooms.of(subscription.room).values() if one.present)
-        return sorted({*elsewhere, *here, user_id})
+        return sorted({*elsewhere, *self._users.get(chat_id, ()), user_id})
 
     def left(self, chat_id: str, user_id: str) -> None:
         """One of the counted subscriptions has ended."""
         self._sockets[chat_id, user_id] -= 1
         if self._sockets[chat_id, user_id] <= 0:
             del self._sockets[chat_id, user_id]
+            self._users[chat_id].discard(user_id)
+            if not self._users[chat_id]:
+                del self._users[chat_id]
             self._change((chat_id, user_id))
 
     def refresh(self) -> None:
@@ -83,7 +84,7 @@ class RoomPresence:
 
     def chats(self) -> set[str]:
         """The chats in which somebody here has a joined socket."""
-        return {chat_id for chat_id, _ in self._sockets}
+        return set(self._users)
 
     def gone(self, chat_id: str, user_id: str) -> None:
         """Announces somebody offline who was at a gateway that is gone."""

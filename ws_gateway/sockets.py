@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from shared.tokens import Claims
 from ws_gateway.connections import Connection
@@ -12,6 +12,10 @@ from ws_gateway.limits import TokenBucket
 
 if TYPE_CHECKING:
     from ws_gateway.rooms import Subscription
+
+
+JOINS_AT_ONCE: Final = 4
+"""Of one socket: each may be answered with a megabyte, which waits if the client does not read."""
 
 
 @dataclass(slots=True)
@@ -33,6 +37,7 @@ class Socket:
         own: its subscription of its user's room.
         gone: it is no more.
         timer: what its token's life waits for.
+        joins: so many join-chats are answered at once.
     """
 
     sid: str
@@ -48,6 +53,7 @@ class Socket:
     own: "Subscription | None" = None
     gone: bool = False
     timer: asyncio.TimerHandle | None = None
+    joins: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(JOINS_AT_ONCE))
     _turns: dict[str, _Turn] = field(default_factory=dict)
 
     @asynccontextmanager

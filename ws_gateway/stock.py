@@ -189,6 +189,11 @@ class Polled(Connection):
                 return
         queue.put_nowait(_Message(frame))
 
+    async def writable(self) -> None:
+        """Returns when the client takes what is sent to it over its WebSocket."""
+        if self._websocket is not None:
+            await self._websocket.writable()
+
     def close(self) -> None:
         """Ends it once what is queued is sent."""
         self._server.disconnect(self.sid)

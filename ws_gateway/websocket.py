@@ -107,6 +107,7 @@ class WebSocket(asyncio.Protocol):
         "_rest",
         "_transport",
         "_waiting",
+        "_writers",
         "closing",
         "owner",
     )
@@ -130,6 +131,7 @@ class WebSocket(asyncio.Protocol):
         self._pending: list[Frame | bytes] = []
         self._paused = False
         self._waiting = 0
+        self._writers: list[asyncio.Future[None]] = []
         self._rest: bytearray | None = None
         self._needed = 2
         self._fragments: tuple[int, bytearray] | None = None
@@ -169,6 +171,13 @@ class WebSocket(asyncio.Protocol):
         if self._waiting > self._max_waiting:
             self._drop()
 
+    async def writable(self) -> None:
+        """Returns when the client takes what is written to it, or is no more."""
+        while self._paused and not self.closing:
+            writer = asyncio.get_running_loop().create_future()
+            self._writers.append(writer)
+            await writer
+
     def pause_writing(self) -> None:
         """The client does not read as fast as it is written to: it is not asked for more either."""
         self._paused = True
@@ -179,8 +188,17 @@ class WebSocket(asyncio.Protocol):
         """What was written is on its way."""
         self._paused = False
         self.flush()
-        if not self._paused and not self._transport.is_closing():
+        if self._paused:
+            return
+        self._wake_writers()
+        if not self._transport.is_closing():
             self._transport.resume_reading()
+
+    def _wake_writers(self) -> None:
+        writers, self._writers = self._writers, []
+        for writer in writers:
+            if not writer.done():
+                writer.set_result(None)
 
     def _bound(self, frame: Frame | bytes) -> None:
         self._waiting += _counted(frame)
@@ -244,6 +262,7 @@ class WebSocket(asyncio.Protocol):
         self.closing = True
         self._pending = []
         self._fragments = None
+        self._wake_writers()
         self._all.lost(self)
         self.owner.lost()
 

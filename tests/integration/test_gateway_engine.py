@@ -303,7 +303,7 @@ async def test_a_long_polling_body_that_makes_no_sense_ends_the_connection(
         url, data="40" + orjson.dumps({"token": gateway.api.token("ada")}).decode()
     ) as response:
         assert response.status == 200
-    statuses = []
+    statuses: list[int] = []
     while 400 not in statuses and len(statuses) < 2:
         async with http.post(url, data=body) as response:
             statuses.append(response.status)

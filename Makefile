@@ -26,7 +26,7 @@ test:  ## install what is missing, check and test everything, WORKERS=3 at a tim
 
 SECONDS := 600
 matrix: $(VENV)/.dev test-servers  ## test each kind of fault under load
-	$(VENV)/bin/pytest -m matrix tests/torture tests/calm -s
+	$(VENV)/bin/pytest -m matrix tests/torture tests/calm tests/e2e -s
 
 torture: $(VENV)/.dev test-servers  ## kill, cut and freeze everything under load (SECONDS=600 SEED=… FREEZES=1)
 	@cd tests && exec ../$(VENV)/bin/python -m torture --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(if $(FREEZES),--freezes)

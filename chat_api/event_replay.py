@@ -34,7 +34,7 @@ WHEN e.type = 'member.removed' THEN NOT EXISTS (
 WHEN e.type = 'chat.read' THEN EXISTS (
     SELECT 1 FROM members m WHERE m.chat_id = a.about AND m.user_id = a.body ->> 'userId'
        AND m.last_read_seq::text = a.body ->> 'seq')
-WHEN e.type = 'reply.requested' THEN EXISTS (
+WHEN e.type IN ('reply.requested', 'reply.cancel_requested') THEN EXISTS (
     SELECT 1 FROM replies r WHERE r.id = a.about AND r.status = 'requested')
 ELSE true END
 """

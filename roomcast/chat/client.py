@@ -46,6 +46,7 @@ class Client:
         self._read: dict[str, int] = {}
         self._trouble = ""
         screen.on_typing(self._typing.typed)
+        screen.on_interrupt(self._interrupted)
 
     async def run(self, chat_id: str) -> int:
         """Opens a chat and goes on until the person, or stdin, ends it; the exit status.
@@ -164,6 +165,10 @@ class Client:
     def _mend(self) -> None:
         if self.conversation is not None and self.conversation.gap:
             self._link.catch_up()
+
+    def _interrupted(self) -> str | None:
+        """Ctrl-C ends the reply that is being written, else the client."""
+        return ":stop" if self.conversation is not None and self.conversation.writing is not None else None
 
     async def _take(self, line: str) -> bool:
         """Does what a line says; whether to go on."""

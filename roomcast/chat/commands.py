@@ -76,6 +76,20 @@ async def _who(host: Host, _: str) -> None:
         host.screen.notice(f"{'●' if online else '○'} {name}")
 
 
+async def _stop(host: Host, _: str) -> None:
+    if host.conversation is None or host.conversation.writing is None:
+        raise ChatError("No reply is being written.")
+    path = f"/api/chat/{host.conversation.chat_id}/replies/{host.conversation.writing}/cancel"
+    await host.account.call("POST", path)
+
+
+async def _again(host: Host, _: str) -> None:
+    if host.conversation is None or host.conversation.last_reply is None:
+        raise ChatError("The assistant has said nothing here.")
+    path = f"/api/chat/{host.conversation.chat_id}/messages/{host.conversation.last_reply}/regenerate"
+    await host.account.call("POST", path)
+
+
 async def _quit(_host: Host, _: str) -> None:
     """Ends the client; see `obey`."""
 
@@ -87,6 +101,8 @@ COMMANDS: Final[dict[str, tuple[str, str, Callable[[Host, str], Awaitable[None]]
     "new": ("[TITLE]", "makes a chat", _new),
     "add": ("USER", "adds a member, by username", _add),
     "who": ("", "shows who is in the chat, and online", _who),
+    "stop": ("", "ends the reply that is being written (as Ctrl-C does)", _stop),
+    "again": ("", "has the last reply written again", _again),
     "quit": ("", "ends (as Ctrl-D does)", _quit),
 }
 

@@ -21,6 +21,7 @@ class Conversation:
     Attributes:
         awaited: ids of the messages that one posted and the assistant has yet to answer.
         progressed: called whenever something of the chat arrived.
+        last_reply: the id of the assistant's latest message; None when none was shown.
     """
 
     def __init__(self, chat: Chat, me: User, screen: Screen) -> None:
@@ -33,6 +34,7 @@ class Conversation:
         self._timeline = Timeline(chat.msgs[0].seq - 1 if chat.msgs else chat.last_seq)
         self._reply = LiveReply()
         self._answered: set[str] = set()
+        self.last_reply: str | None = None
 
     @property
     def chat_id(self) -> str:
@@ -48,6 +50,11 @@ class Conversation:
     def gap(self) -> bool:
         """Whether messages wait for one that has not arrived."""
         return self._timeline.gap
+
+    @property
+    def writing(self) -> str | None:
+        """The id of the reply being written; None for none."""
+        return self._reply.writing
 
     @property
     def members(self) -> list[tuple[str, bool]]:
@@ -122,6 +129,10 @@ class Conversation:
 
     def _show(self, message: Message) -> None:
         text = "(deleted)" if message.deleted_at else message.content
+        if (message.metadata or {}).get("cancelled"):
+            text = f"{text} (cancelled)".lstrip()
+        if message.role == "AI":
+            self.last_reply = message.id
         author, kind = self._author(message)
         self._screen.message(author, text, kind=kind, time=message.time)
 

@@ -48,6 +48,7 @@ class Message(Received):
     content: str
     time: str
     reply_to: str | None = None
+    metadata: dict[str, Any] | None = None
     edited_at: str | None = None
     deleted_at: str | None = None
 
@@ -58,6 +59,7 @@ class Reply(Received):
     reply_id: str
     content: str
     next_index: int
+    attempt: int = 1
 
 
 class Chat(Received):
@@ -91,6 +93,7 @@ class Chunk(Received):
     reply_id: str
     index: int
     content: str
+    attempt: int = 1
 
 
 class Status(Received):
@@ -100,3 +103,4 @@ class Status(Received):
     reply_to: str | None = None
     status: str
     data: dict[str, Any] | None = None
+    attempt: int = 1

@@ -44,6 +44,9 @@ class PlainScreen:
     def on_typing(self, typed: Callable[[str], None]) -> None:
         """A pipe shows no unfinished line."""
 
+    def on_interrupt(self, instead: Callable[[], str | None]) -> None:
+        """Ctrl-C ends a script."""
+
     def message(self, author: str, text: str, *, kind: Kind, time: str) -> None:  # noqa: ARG002
         """Prints `author: text`; further lines of the text are indented by two."""
         self._print(self._out, f"{visible(author)}: {visible(text)}".replace("\n", "\n  "))

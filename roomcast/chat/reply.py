@@ -8,16 +8,17 @@ _OVER: Final = frozenset({"completed", "cancelled", "failed"})
 
 
 class ReplyText:
-    """The text of a reply that is being written, put together from chunks by their index.
+    """The text of one attempt at a reply, put together from chunks by their index.
 
     Attributes:
         content: the text up to the first chunk that is missing.
     """
 
-    def __init__(self, reply_id: str, content: str = "", next_index: int = 0) -> None:
+    def __init__(self, reply_id: str, attempt: int = 1) -> None:
         self.reply_id = reply_id
-        self.content = content
-        self._next = next_index
+        self.attempt = attempt
+        self.content = ""
+        self._next = 0
         self._early: dict[int, str] = {}
 
     def add(self, index: int, content: str) -> None:
@@ -57,33 +58,34 @@ class LiveReply:
         """What the assistant does before it writes on; "" for nothing."""
         return self._doing
 
+    @property
+    def writing(self) -> str | None:
+        """The id of the reply being written; None for none."""
+        return self._text.reply_id if self._text else None
+
     def resume(self, reply: Reply | None) -> None:
         """Takes what the server says is being written now."""
         if reply is None:
             self._end()
-        elif reply.reply_id not in self._whole:
-            if self._text is None or self._text.reply_id != reply.reply_id:
-                self._text = ReplyText(reply.reply_id)
-            self._text.resume(reply)
+        elif (text := self._attempt(reply.reply_id, reply.attempt)) is not None:
+            self._text = text
+            text.resume(reply)
 
     def add(self, chunk: Chunk) -> None:
         """Takes a chunk; none of a reply that is whole, nor the rest of one whose beginning is not known."""
-        if chunk.reply_id in self._whole:
+        text = self._attempt(chunk.reply_id, chunk.attempt)
+        if text is None or (text is not self._text and chunk.index > 0):
             return
-        if self._text is None or self._text.reply_id != chunk.reply_id:
-            if chunk.index > 0:
-                return
-            self._text = ReplyText(chunk.reply_id)
-        self._doing = ""
-        self._text.add(chunk.index, chunk.content)
+        self._text, self._doing = text, ""
+        text.add(chunk.index, chunk.content)
 
     def status(self, status: Status) -> None:
         """Takes how the reply gets on; `thinking` begins it, or begins it again."""
         if status.status in _OVER:
             self._end()
-        elif status.reply_id not in self._whole:
+        elif self._attempt(status.reply_id, status.attempt) is not None:
             if status.status == "thinking":
-                self._text = ReplyText(status.reply_id)
+                self._text = ReplyText(status.reply_id, status.attempt)
             tool = (status.data or {}).get("tool", "a tool")
             self._doing = f"is using {tool} …" if status.status == "tool_calling" else "is thinking …"
 
@@ -92,6 +94,15 @@ class LiveReply:
         self._whole.add(message.id)
         if self._text is not None and self._text.reply_id == message.id:
             self._end()
+
+    def _attempt(self, reply_id: str, attempt: int) -> ReplyText | None:
+        """Where the text of this attempt goes; None when it counts no more."""
+        known = self._text
+        if reply_id in self._whole:
+            return None
+        if known is None or known.reply_id != reply_id or known.attempt < attempt:
+            return ReplyText(reply_id, attempt)
+        return known if known.attempt == attempt else None
 
     def _end(self) -> None:
         self._text, self._doing = None, ""

@@ -29,6 +29,9 @@ class Screen(Protocol):
     def on_typing(self, typed: Callable[[str], None]) -> None:
         """Has `typed` called with the unfinished line, whenever it changes."""
 
+    def on_interrupt(self, instead: Callable[[], str | None]) -> None:
+        """Asks `instead`, at Ctrl-C, for the line to take in its place; None has the lines end."""
+
     def message(self, author: str, text: str, *, kind: Kind, time: str) -> None:
         """Shows a message; `time` is RFC 3339."""
 

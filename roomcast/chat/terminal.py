@@ -36,6 +36,7 @@ class TerminalScreen:
     def __init__(self) -> None:
         self._live = ""
         self._status = ""
+        self._instead: Callable[[], str | None] = lambda: None
         self._session: PromptSession[str] = PromptSession(
             message=self._above, bottom_toolbar=self._below, style=STYLE, erase_when_done=True
         )
@@ -53,12 +54,22 @@ class TerminalScreen:
         return answer if secret else answer.strip()
 
     async def lines(self) -> AsyncGenerator[str, None]:
-        """The lines typed at the prompt, until Ctrl-D or Ctrl-C."""
-        try:
-            while True:
-                yield await self._session.prompt_async()
-        except (EOFError, KeyboardInterrupt):
-            return
+        """The lines typed at the prompt, until Ctrl-D, or a Ctrl-C that means nothing else."""
+        while True:
+            try:
+                line = await self._session.prompt_async()
+            except EOFError:
+                return
+            except KeyboardInterrupt:
+                instead = self._instead()
+                if instead is None:
+                    return
+                line = instead
+            yield line
+
+    def on_interrupt(self, instead: Callable[[], str | None]) -> None:
+        """See `Screen`."""
+        self._instead = instead
 
     def on_typing(self, typed: Callable[[str], None]) -> None:
         """Calls back with the line that is being edited."""

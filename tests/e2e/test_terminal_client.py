@@ -208,6 +208,28 @@ async def test_a_person_sees_the_reply_as_it_is_written(stack: Stack, register: 
         await screen.type("\x04")
 
 
+async def test_ctrl_c_ends_the_reply_and_again_has_another(stack: Stack, register: Register) -> None:
+    """What was written stays, marked; a second Ctrl-C, with nothing being written, ends the client."""
+    ann = await register("ann")
+    await ann.open_chat(title="Stories", assistant="always")
+    async with terminal(stack, *login(ann), "--chat", "Stories") as screen:
+        await screen.until("── Stories ──")
+        await asyncio.sleep(0.5)
+        await screen.type(":again\r")
+        await screen.until("has said nothing")
+        await screen.type("/slow once upon a time\r")
+        await screen.until("demo")
+        await screen.type("\x03")
+        await screen.until("(cancelled)")
+        assert "no model was asked. You wrote: /slow once" not in screen.text
+        await screen.type(":again\r")
+        await screen.until("is thinking")
+        await screen.until("demo")
+        await screen.type(":stop\r")
+        await screen.until("(cancelled)")
+        await screen.type("\x03")
+
+
 async def test_a_new_person_registers(stack: Stack, register: Register) -> None:
     """A name that nobody has becomes a login, when one wants it to."""
     someone = await register("dan")

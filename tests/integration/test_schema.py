@@ -7,11 +7,14 @@ from alembic.script import ScriptDirectory
 from integration.conftest import Database
 from servers import PostgresServer
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from chat_api import migrations
-from chat_api.database import connect, open_engine
+from chat_api.database import connect, driver_url, open_engine
+from chat_api.endings import complete, locked_reply
 from chat_api.maintenance import LOCK, Maintenance
 from chat_api.tables import metadata
+from shared.ids import new_id
 
 
 async def test_an_empty_database_becomes_current_once_by_two_at_once(postgres: PostgresServer) -> None:
@@ -30,6 +33,43 @@ async def test_a_newer_schema_counts_as_current(postgres: PostgresServer) -> Non
     assert await migrations.is_current(url)
     await connection.execute("UPDATE alembic_version SET version_num = '0000'")
     assert not await migrations.is_current(url)
+    await connection.close()
+
+
+async def test_replies_of_the_first_schema_take_their_turns_in_the_next(postgres: PostgresServer) -> None:
+    """Data of those who ran it comes along: what was being written, and what waited behind it, in order."""
+    url = await postgres.new_database()
+    engine = create_async_engine(driver_url(url))
+    async with engine.begin() as first:
+        await first.run_sync(migrations._upgrade, "0001")
+    await engine.dispose()
+    assert not await migrations.is_current(url)
+    connection = await connect(url)
+    async with open_engine(url) as engine:
+        older = Database(url, engine, connection)
+        user = await older.user()
+        chat = await older.chat(user, assistant="always")
+        ids = [new_id() for _ in range(3)]
+        for reply, status, seq in zip(ids, ("requested", "queued", "queued"), (1, 9, 8), strict=True):
+            await connection.execute(
+                "INSERT INTO replies (id, chat_id, reply_to, reply_to_seq, status) "
+                "VALUES ($1, $2, gen_random_uuid(), $4, $3)",
+                reply,
+                chat,
+                status,
+                seq,
+            )
+        await migrations.upgrade(url)
+        assert await migrations.is_current(url)
+        async with engine.begin() as transaction:
+            first_one = await locked_reply(transaction, chat, ids[0])
+            assert first_one is not None
+            assert first_one.being_written
+            assert not first_one.cancelling
+            assert await complete(transaction, first_one, "an answer", None) == "finished"
+    rows = await connection.fetch("SELECT id::text, status FROM replies")
+    statuses = {row["id"]: row["status"] for row in rows}
+    assert [statuses[each] for each in ids] == ["finished", "queued", "requested"]
     await connection.close()
 
 

@@ -21,6 +21,7 @@ from shared.bus.local import LocalBus
 from shared.bus.rabbit import rabbit_bus
 from shared.drafts import Drafts
 from shared.events import (
+    REPLY_CANCEL_REQUESTED,
     REPLY_CHUNK,
     REPLY_FAILED,
     REPLY_FINISHED,
@@ -28,6 +29,7 @@ from shared.events import (
     REPLY_STATUS,
     Event,
     HistoryMessage,
+    ReplyCancelRequested,
     ReplyRequested,
 )
 from shared.ids import new_id
@@ -83,6 +85,11 @@ class Ground:
         await self.bus.publish([Routed(Event(REPLY_REQUESTED, request.json_bytes()), frozenset())])
         return request
 
+    async def cancel(self, request: ReplyRequested) -> None:
+        """Publishes that a reply is to end where it is."""
+        asked = ReplyCancelRequested(reply_id=request.reply_id, chat_id=request.chat_id, user_id="ann")
+        await self.bus.publish([Routed(Event(REPLY_CANCEL_REQUESTED, asked.json_bytes()), frozenset())])
+
     def about(self, request: ReplyRequested, *types: str) -> list[Event]:
         return [event for event in self.events if event.subject == request.reply_id and event.type in types]
 
@@ -90,9 +97,9 @@ class Ground:
         return self.about(request, REPLY_FINISHED, REPLY_FAILED)
 
     @asynccontextmanager
-    async def worker(self) -> AsyncIterator[asyncio.Task[None]]:
+    async def worker(self, **changed: Any) -> AsyncIterator[asyncio.Task[None]]:
         """The worker, listening."""
-        settings = WorkerSettings.load(worker_port=self.port)
+        settings = WorkerSettings.load(worker_port=self.port, **changed)
         started = asyncio.Event()
         async with asyncio.TaskGroup() as group:
             worker = group.create_task(
@@ -155,6 +162,37 @@ async def test_a_request_becomes_a_streamed_and_a_finished_reply(ground: Ground)
         assert statuses == ["thinking", "tool_calling", "tool_completed"]
         assert draft is not None
         assert draft.content == content
+
+
+async def test_a_worker_writes_as_many_replies_at_once_as_it_may(ground: Ground) -> None:
+    """`AI_CONCURRENCY`: the third waits until one of the first two has ended."""
+    async with ground.worker(ai_concurrency=2):
+        first, second = [await ground.ask("/slow and steady") for _ in range(2)]
+        await ground.until(
+            lambda: bool(ground.about(first, REPLY_CHUNK) and ground.about(second, REPLY_CHUNK))
+        )
+        third = await ground.ask("hello")
+        await ground.until(lambda: len(ground.about(first, REPLY_CHUNK)) > 3)
+        assert not ground.about(third, REPLY_STATUS)
+        await ground.cancel(first)
+        await ground.until(lambda: bool(ground.outcomes(third)))
+        assert not ground.outcomes(second)
+        await ground.cancel(second)
+        await ground.until(lambda: bool(ground.outcomes(second)))
+
+
+async def test_a_cancel_reaches_the_worker_that_writes_the_reply(ground: Ground) -> None:
+    """Over the bus; it answers with exactly the chunks that it sent."""
+    async with ground.worker():
+        request = await ground.ask("/slow and steady")
+        await ground.until(lambda: len(ground.about(request, REPLY_CHUNK)) >= 2)
+        started = perf_counter()
+        await ground.cancel(request)
+        await ground.until(lambda: bool(ground.outcomes(request)))
+        assert perf_counter() - started < 0.5
+        (outcome,) = ground.outcomes(request)
+        sent = "".join(body_of(event)["content"] for event in ground.about(request, REPLY_CHUNK))
+        assert (outcome.type, body_of(outcome)["content"]) == (REPLY_FINISHED, sent)
 
 
 async def test_a_failure_reaches_the_api(ground: Ground) -> None:

@@ -97,6 +97,21 @@ def test_a_second_attempt_begins_anew() -> None:
     assert live.content == "second"
 
 
+def test_only_the_latest_attempt_counts() -> None:
+    """Told by `thinking`, by a chunk or by the server; what comes late of an earlier one is dropped."""
+    live = LiveReply()
+    live.add(chunk(0, "first"))
+    assert live.writing == "r"
+    live.add(Chunk(replyId="r", index=0, content="second ", attempt=2))
+    live.add(chunk(1, "zombie"))
+    live.status(status("thinking"))
+    live.add(Chunk(replyId="r", index=1, content="try", attempt=2))
+    assert live.content == "second try"
+    live.resume(Reply(replyId="r", content="third", nextIndex=1, attempt=3))
+    live.resume(Reply(replyId="r", content="second try", nextIndex=2, attempt=2))
+    assert live.content == "third"
+
+
 def test_a_whole_reply_is_not_written_again() -> None:
     """Repeats after its message show nothing."""
     live = LiveReply()

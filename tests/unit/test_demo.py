@@ -75,6 +75,14 @@ async def test_every_answer_streams_in_three_chunks_or_more_within_seconds(conte
     assert all(chunk.content for chunk in chunks)
 
 
+async def test_it_streams_in_three_chunks_however_long_text_waits() -> None:
+    """A wide window makes fewer, larger chunks, not one."""
+    parts = DemoResponder(window=0.3).respond(request_for("a message of some thirty words " * 5))
+    async with coalesced(parts, window=0.3) as pieces:
+        chunks = [piece async for piece in pieces if isinstance(piece, Chunk)]
+    assert 3 <= len(chunks) <= 4
+
+
 async def test_a_normal_message_is_answered_in_well_under_two_seconds() -> None:
     """It paces itself only a little."""
     started = perf_counter()

@@ -101,8 +101,10 @@ def _to_install(error: ImportError) -> str:
     extra = _EXTRA.search(str(error))
     if extra is None:
         return f"needs a package that is not installed: {_first_line(error)}"
-    package = "roomcast" if extra[1] in EXTRAS else "pydantic-ai-slim"
-    return f'needs the extra {extra[1]!r}: install it with pip install "{package}[{extra[1]}]"'
+    if extra[1] not in EXTRAS:
+        return f'needs more packages: pip install "pydantic-ai-slim[{extra[1]}]"'
+    name, clone = f'pip install "roomcast[{extra[1]}]"', f'pip install -e ".[{extra[1]}]"'
+    return f"needs the extra {extra[1]!r}: {name} (in a clone: .venv/bin/{clone})"
 
 
 def _to_set(error: UserError) -> str:

@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from ai_worker.agent_responder import AgentResponder, Candidate, Limits
 from ai_worker.answer_cache import AnswerCache
 from ai_worker.breaker import Breaker
-from ai_worker.responder import Facts, Part, ResponderError, Restarted, TextDelta
+from ai_worker.responder import Facts, Part, Responder, ResponderError, Restarted, TextDelta
 from ai_worker.run import AnyAgent, built_in_agent
 from model.server import ModelServer
 from shared.events import HistoryMessage, ReplyRequested
@@ -113,7 +113,7 @@ def asking(*contents: str, context: dict[str, Any] | None = None, **more: Any) -
     return ReplyRequested(**{**fields, **more})
 
 
-async def answer(responder: AgentResponder, request: ReplyRequested | None = None) -> Answered:
+async def answer(responder: Responder, request: ReplyRequested | None = None) -> Answered:
     """The whole reply."""
     answered = Answered()
     try:

@@ -11,6 +11,36 @@ from servers import PostgresServer, RabbitServer, RedisServer, running
 from stack import OneProcess, Service, Services, Stack
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tells what tests have recorded as their figures; with `-n` they have no terminal of their own."""
+    for report in terminalreporter.getreports("passed"):
+        for name, text in report.user_properties:
+            if name == "figures":
+                terminalreporter.section(report.nodeid.rpartition("::")[2])
+                terminalreporter.write_line(str(text))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts tests on the same servers beside each other, those on most servers first.
+
+    With `-n` each worker begins with a stretch of this order, and later takes over from the end of another's:
+    so that not every worker starts every server.
+    """
+    items.sort(key=_place)
+
+
+def _place(item: pytest.Item) -> int:
+    assert isinstance(item, pytest.Function)
+    parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    asked = {*item.fixturenames, *(value for value in parameters if isinstance(value, str))}
+    if "cluster" in asked and "torture" in item.path.parts:
+        return 0
+    if "e2e" in item.path.parts:
+        return 1 if asked & {"services", "rabbitmq"} else 2
+    return 3 if "rabbitmq" in asked else 4
+
+
 @pytest.fixture(scope="session")
 async def postgres() -> AsyncIterator[PostgresServer]:
     """A PostgreSQL; `await postgres.new_database()` gives the address of an empty database."""

@@ -1,7 +1,7 @@
 """A part of the long run (`make torture`), with a seed whose first faults are of kinds that matter."""
 
 import random
-import sys
+from collections.abc import Callable
 from typing import Final
 
 import pytest
@@ -13,17 +13,15 @@ from torture.schedule import inflicted
 SEED: Final = 1332
 SECONDS: Final = 45.0
 
-pytestmark = pytest.mark.matrix
 
-
+@pytest.mark.timeout(300)
 async def test_a_minute_of_faults_breaks_no_promise(
-    cluster: Cluster, people: People, capsys: pytest.CaptureFixture[str]
+    cluster: Cluster, people: People, record_property: Callable[[str, object], None]
 ) -> None:
     """Nothing lost, repeated, out of order, unsignalled or invented; no request without its one end."""
     async with running(cluster, people, seed=SEED) as run:
         async for _ in inflicted(run, SECONDS, random.Random(SEED)):
             pass
         figures = await run.finish()
-    with capsys.disabled():
-        sys.stdout.write("\n    ".join([f"\n  seed {SEED}", *figures.lines(), ""]))
+    record_property("figures", "\n  ".join([f"seed {SEED}", *figures.lines()]))
     assert figures.violations == []

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
+import aiormq
 import pytest
 from integration.conftest import Database
 from prometheus_client import REGISTRY
@@ -71,15 +72,15 @@ async def test_the_broker_s_dead_letters_are_counted(rabbitmq: RabbitServer) -> 
     """Without touching them."""
     async with rabbit_bus(rabbitmq.url, name="test") as bus:
         before = await bus.count_dead_letters()
-        await rabbitmq.ctl(
-            "eval",
-            f'rabbit_basic:publish(rabbit_misc:r(<<"/">>, exchange, <<"{DEAD}">>), <<"x">>, [], <<"{{}}">>).',
-        )
+        broker = await aiormq.connect(rabbitmq.url)
+        channel = await broker.channel()
+        await channel.basic_publish(b"{}", exchange=DEAD, routing_key="x")
         async with asyncio.timeout(10):
             while await bus.count_dead_letters() != before + 1:  # noqa: ASYNC110  the broker tells nobody
                 await asyncio.sleep(0.05)
         assert await bus.count_dead_letters() == before + 1
-        await rabbitmq.ctl("purge_queue", DEAD_LETTERS)
+        await channel.queue_purge(DEAD_LETTERS)
+        await broker.close()
     async with rabbit_bus("amqp://guest:guest@127.0.0.1:1/", name="test") as away:
         with pytest.raises(BusUnavailableError):
             await away.count_dead_letters()

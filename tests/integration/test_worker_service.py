@@ -35,7 +35,6 @@ from shared.events import (
 from shared.ids import new_id
 
 BOUND = 20.0
-VHOST = "worker-tests"
 
 
 class Ground:
@@ -124,9 +123,8 @@ async def ground(
         if request.param == "local":
             bus, redis = LocalBus(), FakeAsyncRedis()
         else:
-            await rabbitmq.ctl("add_vhost", VHOST)
-            await rabbitmq.ctl("set_permissions", "-p", VHOST, "guest", ".*", ".*", ".*")
-            bus = await stack.enter_async_context(rabbit_bus(rabbitmq.url + VHOST, name="test"))
+            url = await rabbitmq.new_vhost()
+            bus = await stack.enter_async_context(rabbit_bus(url, name="test"))
             redis = Redis.from_url(redis_server.url + "/9")
         await stack.enter_async_context(redis)
         await redis.flushdb()
@@ -143,8 +141,6 @@ async def ground(
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
-            if request.param == "rabbitmq":
-                await rabbitmq.ctl("delete_vhost", VHOST)
 
 
 async def test_a_request_becomes_a_streamed_and_a_finished_reply(ground: Ground) -> None:

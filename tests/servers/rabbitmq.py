@@ -5,6 +5,8 @@ import os
 import signal
 from typing import Final
 
+import aiormq
+
 from servers.ports import free_port
 from servers.process import Folder, Process, ServerFailedError, accepts, find_program
 
@@ -13,7 +15,8 @@ _CTL_SECONDS: Final = 30.0
 _PACKAGE: Final = "rabbitmq-server"
 # Debian's scripts in PATH insist on the system's own node and user; these are the programs behind them.
 _BEHIND_THE_WRAPPER: Final = ("/usr/lib/rabbitmq/bin",)
-_ERLANG: Final = "+S 2:2 -kernel inet_dist_use_interface {127,0,0,1}"
+# Its schedulers sleep when there is nothing to do; they would else wait busily for a while, in each worker.
+_ERLANG: Final = "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {127,0,0,1}"
 
 
 class RabbitServer:
@@ -26,6 +29,7 @@ class RabbitServer:
         self._epmd = Process("epmd", self._folder.path / "epmd.log")
         self._process = Process("rabbitmq-server", self._folder.path / "rabbitmq.log")
         self._calls = itertools.count()
+        self._vhosts = itertools.count(1)
         self._env = self._environment()
 
     @property
@@ -40,8 +44,7 @@ class RabbitServer:
             self._epmd.spawn([find_program("epmd", package="erlang-base")], env=self._env)
             await self._epmd.until(lambda: accepts(self._epmd_port), seconds=_START_SECONDS)
         self._process.spawn([program], env=self._env)
-        await self._process.until(lambda: accepts(self.port), seconds=_START_SECONDS)
-        await self.ctl("await_startup")
+        await self._process.until(self._answers, seconds=_START_SECONDS)
 
     async def stop(self) -> None:
         """An orderly stop."""
@@ -72,6 +75,25 @@ class RabbitServer:
                 f"rabbitmqctl {' '.join(arguments)} ended with {status}:\n{command.output}"
             )
         return command.output
+
+    async def new_vhost(self) -> str:
+        """Makes an empty virtual host and answers its `amqp://` address."""
+        name = f"test-{next(self._vhosts)}"
+        await self.ctl(
+            "eval",
+            f'rabbit_vhost:add(<<"{name}">>, <<"test">>), rabbit_auth_backend_internal:set_permissions('
+            f'<<"guest">>, <<"{name}">>, <<".*">>, <<".*">>, <<".*">>, <<"test">>).',
+        )
+        return self.url + name
+
+    async def _answers(self) -> bool:
+        """Its listener opens last."""
+        try:
+            connection = await aiormq.connect(self.url)
+        except (OSError, aiormq.AMQPError):
+            return False
+        await connection.close()
+        return True
 
     def _environment(self) -> dict[str, str]:
         """Everything that tells this node from the system's own and from other test runs'."""

@@ -6,7 +6,8 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import aiohttp
@@ -16,13 +17,29 @@ from servers import PostgresServer, RabbitServer, RedisServer
 from servers.ports import free_port
 
 
-@pytest.fixture
-def home() -> Iterator[Path]:
+@contextmanager
+def home_folder() -> Iterator[Path]:
     """A folder that PostgreSQL may pass through when root runs the tests, unlike pytest's own."""
     with tempfile.TemporaryDirectory(prefix="roomcast-up-", ignore_cleanup_errors=True) as folder:
         path = Path(folder)
         path.chmod(0o711)
         yield path
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """An empty folder to start it in."""
+    with home_folder() as path:
+        yield path
+
+
+@pytest.fixture(scope="module")
+async def served() -> AsyncIterator[Up]:
+    """One that runs, for tests that leave it as it is."""
+    with home_folder() as folder:
+        async with up(folder) as running:
+            await running.ready()
+            yield running
 
 
 async def status(running: Up, variable: str, path: str) -> int:
@@ -39,33 +56,27 @@ def alive(pid: int) -> bool:
         return False
 
 
-async def test_it_serves_what_its_banner_says(home: Path) -> None:
+async def test_it_serves_what_its_banner_says(served: Up) -> None:
     """In an empty folder: the addresses answer, every service is ready, two logins are printed."""
-    async with up(home) as running:
-        await running.ready()
-        for variable in running.ports:
-            assert await status(running, variable, "/readyz") == 200
-        assert running.banner["API"] == f"http://127.0.0.1:{running.ports['API_PORT']}"
-        assert running.banner["Socket.IO"] == f"http://127.0.0.1:{running.ports['GATEWAY_PORT']}"
-        async with aiohttp.ClientSession() as http, http.get(running.banner["API docs"]) as response:
-            assert response.status == 200
-        assert running.banner["Log in as"] == "bob, password roomcast-demo"
+    for variable in served.ports:
+        assert await status(served, variable, "/readyz") == 200
+    assert served.banner["API"] == f"http://127.0.0.1:{served.ports['API_PORT']}"
+    assert served.banner["Socket.IO"] == f"http://127.0.0.1:{served.ports['GATEWAY_PORT']}"
+    async with aiohttp.ClientSession() as http, http.get(served.banner["API docs"]) as response:
+        assert response.status == 200
+    assert served.banner["Log in as"] == "bob, password roomcast-demo"
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-async def test_the_printed_curl_line_posts_a_message(home: Path) -> None:
+async def test_the_printed_curl_line_posts_a_message(served: Up) -> None:
     """Pasted as it is, it answers with the message."""
-    async with up(home) as running:
-        await running.ready()
-        message = json.loads(await shell(running.banner["Post"], cwd=home))
+    message = json.loads(await shell(served.banner["Post"], cwd=served.folder))
     assert (message["content"], message["role"], message["seq"]) == ("Hello from curl", "USER", 1)
 
 
-async def test_the_printed_chat_line_talks_to_the_assistant(home: Path) -> None:
+async def test_the_printed_chat_line_talks_to_the_assistant(served: Up) -> None:
     """Pasted as it is, it takes a line and shows the reply."""
-    async with up(home) as running:
-        await running.ready()
-        said = await shell(running.banner["Chat"], cwd=home, typed="purple giraffe\n")
+    said = await shell(served.banner["Chat"], cwd=served.folder, typed="purple giraffe\n")
     assert said.count("purple giraffe") >= 1
     assert "demo" in said
 
@@ -122,14 +133,12 @@ async def test_a_pid_file_of_a_machine_that_went_down_harms_nothing(home: Path) 
         await again.ready()
 
 
-async def test_a_second_one_on_the_same_folder_is_refused(home: Path) -> None:
+async def test_a_second_one_on_the_same_folder_is_refused(served: Up) -> None:
     """It says why, and the first goes on."""
-    async with up(home, "--no-demo") as running:
-        await running.ready()
-        second = await roomcast("up", cwd=home)
-        assert second.status == 1
-        assert second.errors.startswith("Another `roomcast up` runs on DATA_DIR=.roomcast")
-        assert await status(running, "API_PORT", "/readyz") == 200
+    second = await roomcast("up", cwd=served.folder)
+    assert second.status == 1
+    assert second.errors.startswith("Another `roomcast up` runs on DATA_DIR=.roomcast")
+    assert await status(served, "API_PORT", "/readyz") == 200
 
 
 async def test_a_folder_that_cannot_be_written_is_named(home: Path) -> None:
@@ -154,10 +163,9 @@ async def test_a_taken_port_is_named_and_nothing_is_left_running(home: Path) -> 
         assert running.postgres is None
 
 
-@pytest.mark.parametrize("name", ["a folder, with 'signs' & \"more\" ü", "deep/" * 30 + "end"])
-async def test_any_folder_will_do(home: Path, name: str) -> None:
-    """Spaces, quotes, commas, and paths too long for a Unix socket; what was stored is there again."""
-    folder = home / name
+async def test_any_folder_will_do(home: Path) -> None:
+    """Spaces, quotes, commas, and a path too long for a Unix socket; what was stored is there again."""
+    folder = home / "a folder, with 'signs' & \"more\" ü" / ("deep/" * 30)
     folder.mkdir(parents=True)
     for _ in range(2):
         async with up(folder) as running:

@@ -124,6 +124,8 @@ async def up(folder: Path, *arguments: str, **variables: str) -> AsyncIterator[U
     errors_file = folder / f"errors-{ports['API_PORT']}"
     with errors_file.open("wb") as errors:
         process = await asyncio.create_subprocess_exec(
+            "setpriv",
+            "--pdeathsig=TERM",  # it is not in the group of the tests, which Ctrl-C ends
             sys.executable,
             *ROOMCAST,
             "up",

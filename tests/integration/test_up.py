@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import signal
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,15 +14,18 @@ import pytest
 from program import Up, roomcast, shell, up
 from servers import PostgresServer, RabbitServer, RedisServer
 from servers.ports import free_port
+from servers.process import Folder
 
 
 @contextmanager
 def home_folder() -> Iterator[Path]:
     """A folder that PostgreSQL may pass through when root runs the tests, unlike pytest's own."""
-    with tempfile.TemporaryDirectory(prefix="roomcast-up-", ignore_cleanup_errors=True) as folder:
-        path = Path(folder)
-        path.chmod(0o711)
-        yield path
+    folder = Folder("up")
+    folder.path.chmod(0o711)
+    try:
+        yield folder.path
+    finally:
+        folder.remove()
 
 
 @pytest.fixture

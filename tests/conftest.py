@@ -6,9 +6,14 @@ from contextlib import AsyncExitStack
 import pytest
 from clients import NodeClient, NodeDriver, PythonClient, SocketClient
 from ground import TRANSPORTS, Connect, NewClient, Register
+from hypothesis import HealthCheck, settings
 from rest import Api, Person
 from servers import PostgresServer, RabbitServer, RedisServer, running
 from stack import OneProcess, Service, Services, Stack
+
+# How fast examples come says something of the machine, which runs other tests meanwhile.
+settings.register_profile("beside others", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("beside others")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

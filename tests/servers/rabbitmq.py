@@ -5,8 +5,6 @@ import os
 import signal
 from typing import Final
 
-import aiormq
-
 from servers.ports import free_port
 from servers.process import Folder, Process, ServerFailedError, accepts, find_program
 
@@ -44,7 +42,8 @@ class RabbitServer:
             self._epmd.spawn([find_program("epmd", package="erlang-base")], env=self._env)
             await self._epmd.until(lambda: accepts(self._epmd_port), seconds=_START_SECONDS)
         self._process.spawn([program], env=self._env)
-        await self._process.until(self._answers, seconds=_START_SECONDS)
+        await self._process.until(lambda: accepts(self.port), seconds=_START_SECONDS)
+        await self.ctl("await_startup")
 
     async def stop(self) -> None:
         """An orderly stop."""
@@ -85,15 +84,6 @@ class RabbitServer:
             f'<<"guest">>, <<"{name}">>, <<".*">>, <<".*">>, <<".*">>, <<"test">>).',
         )
         return self.url + name
-
-    async def _answers(self) -> bool:
-        """Its listener opens last."""
-        try:
-            connection = await aiormq.connect(self.url)
-        except (OSError, aiormq.AMQPError):
-            return False
-        await connection.close()
-        return True
 
     def _environment(self) -> dict[str, str]:
         """Everything that tells this node from the system's own and from other test runs'."""

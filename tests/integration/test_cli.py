@@ -87,9 +87,9 @@ async def test_wrong_settings_are_lines_not_a_traceback(tmp_path: Path, command:
 async def test_the_worker_refuses_models_that_it_does_not_have(tmp_path: Path) -> None:
     """Instead of answering with another one."""
     links = {"RABBITMQ_URL": "amqp://127.0.0.1:1", "REDIS_URL": "redis://127.0.0.1:1"}
-    ended = await roomcast("worker", cwd=tmp_path, AI_MODEL="openai:gpt-5", **links)
+    ended = await roomcast("worker", cwd=tmp_path, AI_MODEL="nobody:gpt-5", **links)
     assert ended.status == 2
-    assert ended.errors.startswith("AI_MODEL='openai:gpt-5' must be demo")
+    assert ended.errors.startswith("AI_MODEL='nobody:gpt-5' must be demo")
 
 
 async def test_a_database_that_is_away_stops_the_migration(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from stack import Service
 from calm.ground import MIB, Usage, gateway_process, publish, settled
 from calm.inputs import Input, floods, inputs
 from calm.raw import RawSocket, TurnedAwayError, frame
-from shared.bus import Bus
+from shared.bus import Bus, BusUnavailableError
 from shared.bus.rabbit import rabbit_bus
 
 AT_ONCE: Final = 20
@@ -38,6 +38,7 @@ BROADCAST_SECONDS: Final = 0.02
 ANSWER_SECONDS: Final = 10.0
 PATIENCE_SECONDS: Final = 0.02
 """Whoever sent what need not be answered looks so long for what comes."""
+CHUNK: Final = 5000
 GROWTH_BYTES: Final = 16 * MIB
 HEARTBEAT: Final = frame(b'42["heartbeat"]')
 
@@ -163,8 +164,14 @@ class Bystander:
     async def say(self, bus: Bus, chat_id: str) -> None:
         """Has something said."""
         self.sent += 1
+        event = message_created(chat_id, self.sent)
         self._sent_at[self.sent] = time.monotonic()
-        await publish(bus, message_created(chat_id, self.sent))
+        while True:
+            try:
+                await publish(bus, event)
+            except BusUnavailableError:  # the broker is late on a busy machine; a repeat is passed on once
+                continue
+            return
 
     async def all_heard(self) -> None:
         """Returns when the last one has come."""
@@ -222,7 +229,8 @@ async def fuzz(service: Service, api: ScriptedApi, bus: Bus, *, count: int, numb
             await _play(run, count, number)
         finally:
             saying.cancel()
-            await asyncio.gather(saying, return_exceptions=True)
+            await asyncio.wait([saying])
+        assert saying.cancelled(), saying.exception()
         seconds = time.monotonic() - began
     await bystander.all_heard()
     assert not bystander.socket.gone.is_set(), "the bystander was thrown out"
@@ -249,6 +257,18 @@ async def fuzz(service: Service, api: ScriptedApi, bus: Bus, *, count: int, numb
 
 
 async def _play(run: Fuzz, count: int, number: int) -> None:
+    """Sends inputs of seeds from `number` on, until there were `count`."""
+    try:
+        while (left := count - run.outcomes.total()) > 0:
+            await _play_some(run, min(left, CHUNK), number)
+            number += 1_000_003
+            if run.outcomes.total() > CHUNK:
+                sys.stderr.write(f"{run.outcomes.total()} inputs\n")
+    finally:
+        await run.close()
+
+
+async def _play_some(run: Fuzz, count: int, number: int) -> None:
     """Has hypothesis make up inputs, in a thread, and sends them, here."""
     loop = asyncio.get_running_loop()
     batches = st.lists(inputs, min_size=AT_ONCE, max_size=AT_ONCE)
@@ -267,12 +287,7 @@ async def _play(run: Fuzz, count: int, number: int) -> None:
     def sent(batch: list[Input]) -> None:
         asyncio.run_coroutine_threadsafe(run.play(batch), loop).result()
 
-    try:
-        while run.outcomes.total() < count:
-            await asyncio.to_thread(sent)
-            number += 1_000_003
-    finally:
-        await run.close()
+    await asyncio.to_thread(sent)
 
 
 @asynccontextmanager

@@ -39,6 +39,10 @@ INPUTS := 100000
 fuzz: $(VENV)/.dev test-servers  ## send INPUTS=100000 frames and requests of nonsense to a gateway, of SEED=…
 	@cd tests && exec ../$(VENV)/bin/python -m calm.fuzz --inputs $(INPUTS) $(if $(SEED),--seed $(SEED))
 
+soak: SECONDS := 1800
+soak: $(VENV)/.dev test-servers  ## churn sockets and rooms for SECONDS=1800, and see what is left behind
+	@cd tests && exec ../$(VENV)/bin/python -m calm.soak --seconds $(SECONDS)
+
 lint: $(VENV)/.dev  ## check style and types
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check

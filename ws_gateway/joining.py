@@ -5,6 +5,9 @@ know of this gateway; ask the API for the chat as it is; acknowledge; release wh
 """
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
 
 import orjson
 import structlog
@@ -12,7 +15,7 @@ import structlog
 from shared.events import chat_room
 from ws_gateway.access import ChatAccess, ChatState
 from ws_gateway.engine import Engine, Reply
-from ws_gateway.errors import GatewayError, NotFoundError, TooManyRoomsError
+from ws_gateway.errors import GatewayError, NotFoundError, TooManyRoomsError, UnavailableError
 from ws_gateway.fanout import Fanout
 from ws_gateway.membership import Membership, chat_of
 from ws_gateway.metrics import JOINS
@@ -22,6 +25,10 @@ from ws_gateway.rooms import Subscription
 from ws_gateway.sockets import Socket
 
 log = structlog.get_logger()
+
+ASKS_AT_ONCE: Final = 64
+TURN_SECONDS: Final = 20.0
+"""The longest that a join waits for its turn, which is when the API hardly answers."""
 
 
 class Joining:
@@ -43,6 +50,7 @@ class Joining:
         self._fanout = fanout
         self._engine = engine
         self._max_rooms = max_rooms
+        self._asking = asyncio.Semaphore(ASKS_AT_ONCE)
 
     async def join(self, socket: Socket, asked: JoinChat, reply: Reply) -> None:
         """Joins the chat, or answers anew to a socket that is in it already; acknowledges.
@@ -82,13 +90,28 @@ class Joining:
 
     async def _look(self, subscription: Subscription, seen: int | None) -> tuple[ChatState, list[str]]:
         await self._membership.hold(subscription)
-        asked_at = asyncio.get_running_loop().time()
-        state = await self._access.sync(chat_of(subscription.room), seen, token=subscription.socket.token)
+        async with self._turn_to_ask():
+            _check_still_in(subscription)
+            asked_at = asyncio.get_running_loop().time()
+            state = await self._access.sync(chat_of(subscription.room), seen, token=subscription.socket.token)
         _check_still_in(subscription)
         subscription.confirmed_at = asked_at
         online = await self._presence.enter(subscription)
         _check_still_in(subscription)
         return state, online
+
+    @asynccontextmanager
+    async def _turn_to_ask(self) -> AsyncIterator[None]:
+        """Bounds how many ask the API at once; the time that it has to answer begins with the turn."""
+        try:
+            async with asyncio.timeout(TURN_SECONDS):
+                await self._asking.acquire()
+        except TimeoutError:
+            raise UnavailableError from None
+        try:
+            yield
+        finally:
+            self._asking.release()
 
     def _undo(self, subscription: Subscription, error: BaseException) -> None:
         if subscription.joined and not isinstance(error, NotFoundError):

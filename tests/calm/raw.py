@@ -210,7 +210,8 @@ class RawSocket(asyncio.Protocol):
         if status == 101:
             del self._buffer[: end + 4]
             self._open = True
-            self._answered.set_result(None)
+            if not self._answered.done():
+                self._answered.set_result(None)
             return True
         said = bytes(self._buffer[end + 4 :])
         code = orjson.loads(said)["code"] if said.startswith(b'{"code"') else said.decode()

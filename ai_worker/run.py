@@ -66,6 +66,7 @@ class Run:
         first_token: seconds from there to the first text; None before it.
         text: what was said so far.
         tools: whether a tool was called.
+        confused: whether the model asked last for a call that cannot be made.
         result: once it is complete.
     """
 
@@ -78,6 +79,7 @@ class Run:
     first_token: float | None = None
     text: str = ""
     tools: bool = False
+    confused: bool = False
     result: AgentRunResult[Any] | None = None
     _watch: "_Watch" = field(init=False)
 
@@ -96,7 +98,7 @@ class Run:
             if (rest := self._ended()) is not None:
                 yield rest
         except Exception as error:
-            fault = fault_of(error, said=bool(self.text))
+            fault = fault_of(error, said=bool(self.text) or self.confused)
             if fault is None or fault is error:
                 raise
             raise fault from error
@@ -133,9 +135,11 @@ class Run:
                 return [self._say(text, apart=True)]
             case PartDeltaEvent(delta=TextPartDelta(content_delta=text)) if text:
                 return [self._say(text, apart=False)]
-            case FunctionToolCallEvent(part=call, args_valid=True):
-                self.tools = True
-                return [self._watch.called(call)]
+            case FunctionToolCallEvent(part=call, args_valid=valid):
+                self.confused = not valid
+                if valid:
+                    self.tools = True
+                    return [self._watch.called(call)]
             case FunctionToolResultEvent(part=answer):
                 return self._watch.answered(answer.tool_call_id, failed=answer.outcome != "success")
             case AgentRunResultEvent(result=result):

@@ -15,7 +15,7 @@ import uvloop
 from bench.book import Book
 from bench.contenders import KINDS, Profile
 from bench.ground import ROOT, ground
-from bench.report import markdown, write
+from bench.report import markdown, publish, write
 from bench.rows.arriving import handshake
 from bench.rows.growth import room_growth, rooms_growth
 from bench.rows.latency import latency
@@ -80,9 +80,20 @@ def main() -> int:
     parser.add_argument("--profile", type=Path, help="a folder for profiles of Roomcast's gateway")
     parser.add_argument("--scale", type=float, default=1.0, help="less than 1 is quicker and says less")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="a folder for what comes out")
+    parser.add_argument("--publish", action="store_true", help="put the figures into docs/performance.md")
     options = parser.parse_args()
+    began = time.monotonic()
     book = uvloop.run(run(options))
-    write(book, options.output, rounds=options.rounds, scale=options.scale, profiled=bool(options.profile))
+    write(
+        book,
+        options.output,
+        minutes=round((time.monotonic() - began) / 60, 1),
+        rounds=options.rounds,
+        scale=options.scale,
+        profiled=bool(options.profile),
+    )
+    if options.publish:
+        publish(options.output, ROOT / "docs" / "performance.md")
     print(f"\n{markdown(book)}\n\nAll of it: {options.output}/results.json, .md and .svg")
     return 0
 

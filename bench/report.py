@@ -7,11 +7,15 @@ import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from bench.book import Book, Series
 from bench.picture import draw
 from bench.targets import FIGURES, Outcome, outcomes
+
+BEGIN: Final = "<!-- figures: from a run, by `python -m bench --publish` -->"
+NAMES: Final = {"node": "Node", "python-socketio": "python-socketio"}
+END: Final = "<!-- end of figures -->"
 
 
 def markdown(book: Book) -> str:
@@ -32,8 +36,13 @@ def _targets(book: Book) -> Iterator[str]:
 def _what(outcome: Outcome) -> str:
     target = outcome.target
     title = FIGURES[target.figure].title
-    who = "" if target.who == "roomcast" else f"{target.who.removeprefix('roomcast, ')} "
-    return f"{title}: {who}to {target.of.removeprefix('roomcast, ')}"
+    if target.of in NAMES:
+        return f"{title}, of {NAMES[target.of]}'s"
+    return f"{title}, {_part(target.who)} to {_part(target.of)}"
+
+
+def _part(who: str) -> str:
+    return who.removeprefix("roomcast, ")
 
 
 def _figures(book: Book) -> Iterator[str]:
@@ -58,6 +67,8 @@ def document(book: Book, **about: Any) -> dict[str, Any]:
             "commit": _commit(),
             "cores": os.cpu_count(),
             "system": platform.platform(),
+            "system_name": _system_name(),
+            "node": _node(),
             "python": platform.python_version(),
             **about,
         },
@@ -98,3 +109,29 @@ def write(book: Book, folder: Path, **about: Any) -> None:
     (folder / "results.json").write_text(json.dumps(document(book, **about), indent=1) + "\n")
     (folder / "results.md").write_text(markdown(book) + "\n")
     (folder / "results.svg").write_text(draw(book))
+
+
+def publish(folder: Path, page: Path) -> None:
+    """Puts what `write` left in `folder` into a page, between its marks, and the picture beside it."""
+    said = json.loads((folder / "results.json").read_text())["about"]
+    before, _, rest = page.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    told = (
+        f"{said['cores']} cores, {said['system_name']}, Python {said['python']}, Node {said['node']}, at "
+        f"commit {said['commit']}; medians of {said['rounds']} rounds, which took {said['minutes']} minutes."
+    )
+    tables = (folder / "results.md").read_text()
+    picture = page.with_suffix(".svg")
+    picture.write_text((folder / "results.svg").read_text())
+    page.write_text(
+        f"{before}{BEGIN}\n{told}\n\n{tables}\n![The figures as bars]({picture.name})\n{END}{after}"
+    )
+
+
+def _system_name() -> str:
+    names = platform.freedesktop_os_release()
+    return f"{names['NAME'].removesuffix(' GNU/Linux')} {names.get('VERSION_ID', '')}".strip()
+
+
+def _node() -> str:
+    return subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout.strip()

@@ -62,12 +62,11 @@ class DemoResponder:
             yield ToolCompleted(CLOCK_TOOL)
         pieces = _WORD.findall(compose(words, time))
         if "slow" in commands:
-            pause = _SLOW_SECONDS / max(1, len(pieces) - 1)
+            pause = first_pause = _SLOW_SECONDS / len(pieces)
         else:
-            pieces, pause = grouped(pieces, self._pieces), self._pause
+            pieces, pause, first_pause = grouped(pieces, self._pieces), self._pause, 0.0
         for index, piece in enumerate(pieces):
-            if index:
-                await asyncio.sleep(pause)
+            await asyncio.sleep(pause if index else first_pause)
             yield TextDelta(piece)
 
 

@@ -54,6 +54,9 @@ _CHANGE: Final = text(
     "WHERE id = CAST(:chat AS uuid)"
 )
 _USERS: Final = text("SELECT user_id FROM members WHERE chat_id = CAST(:chat AS uuid) ORDER BY user_id")
+_BEING_WRITTEN: Final = text(
+    "SELECT id::text FROM replies WHERE chat_id = CAST(:chat AS uuid) AND status = 'requested'"
+)
 _DELETE_MESSAGES: Final = text("DELETE FROM messages WHERE chat_id = CAST(:chat AS uuid)")
 _DELETE_CHAT: Final = text("DELETE FROM chats WHERE id = CAST(:chat AS uuid)")
 
@@ -137,9 +140,14 @@ class Chats:
             membership = await lock_chat(connection, chat_id, user_id)
             membership.require_owner("delete the chat")
             users = (await connection.execute(_USERS, {"chat": chat_id})).scalars().all()
+            written = (await connection.execute(_BEING_WRITTEN, {"chat": chat_id})).scalars().all()
             await connection.execute(_DELETE_MESSAGES, {"chat": chat_id})
             await connection.execute(_DELETE_CHAT, {"chat": chat_id})
-            await record(connection, announcements.chat_deleted(chat_id, users))
+            await record(
+                connection,
+                announcements.chat_deleted(chat_id, users),
+                *(announcements.cancel_requested(chat_id, reply, user_id) for reply in written),
+            )
 
 
 async def as_seen(connection: AsyncConnection, chat_id: str) -> list[tuple[str, str]]:

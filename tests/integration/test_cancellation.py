@@ -11,7 +11,9 @@ from redis.asyncio import Redis
 from servers import RedisServer
 
 from chat_api.cancellation import Cancellation
+from chat_api.chats import Chats
 from chat_api.problems import Deleted, NotAReply, NotFound, ReplyFinished
+from chat_api.progress import Progress
 from chat_api.regeneration import Regeneration
 from chat_api.replies import Replies
 from shared.bus import Job
@@ -210,3 +212,13 @@ async def test_what_cannot_be_written_again_is_refused(desk: Desk) -> None:
     )
     with pytest.raises(Deleted):
         await desk.regenerate(first)
+
+
+async def test_a_worker_is_told_when_the_chat_is_deleted(desk: Desk, database: Database) -> None:
+    """Nobody will read what it writes."""
+    first, second = await desk.begin(2)
+    await Chats(database.engine, Progress(desk.drafts)).delete(desk.owner, desk.talk.chat)
+    assert [type_ for type_, _ in await desk.told(first)] == [REPLY_REQUESTED, REPLY_CANCEL_REQUESTED]
+    assert await desk.told(second) == []
+    await desk.replies.handle(desk.talk.finished(first, "half"))
+    assert (await desk.drafts.start(first, 2)).ended

@@ -1,6 +1,6 @@
 """A gateway with its clients, and one measurement of what it spends on something."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from time import monotonic
@@ -94,15 +94,17 @@ async def seats(
     *,
     name: str,
     profile: Profile | None = None,
-    prompt: bool = False,
+    changes: Mapping[str, str] | None = None,
 ) -> AsyncIterator[dict[str, Seat]]:
-    """A seat for each kind, all joined."""
+    """A seat for each kind, all joined; `changes` are settings that differ."""
     async with AsyncExitStack() as ends:
         made: dict[str, Seat] = {}
         for kind in KINDS:
             if kind in kinds:
-                one = await ends.enter_async_context(gateway(kind, ground, name=name, profile=profile))
-                crowd = await ends.enter_async_context(Crowd(prompt=prompt))
+                one = await ends.enter_async_context(
+                    gateway(kind, ground, name=name, profile=profile, changes=changes)
+                )
+                crowd = await ends.enter_async_context(Crowd())
                 made[kind] = Seat(one, crowd, one.feeder(ground))
                 await crowd.connect(one.port, sockets())
         yield made

@@ -14,7 +14,7 @@ SOCKETS: Final = 2000
 WARM: Final = 500
 MEMBERS: Final = 5
 IN_FLIGHT: Final = 100
-SETTLE_SECONDS: Final = 3.0
+SETTLE_SECONDS: Final = 2.0
 _MILLI: Final = 1e3
 _KIB: Final = 1024
 

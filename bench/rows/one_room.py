@@ -13,7 +13,7 @@ from shared.ids import new_id
 ROOM: Final = 1000
 SOCKETS_PER_USER: Final = 20
 BURST: Final = 25
-SECONDS: Final = 4.0
+SECONDS: Final = 3.0
 WARM_SECONDS: Final = 0.5
 _MICRO: Final = 1e6
 
@@ -38,10 +38,10 @@ async def _in_turn(scene: Scene, figure: str, at_once: int) -> None:
         # A message that comes alone is fed in the same way by both of Roomcast's feeders.
         them = [way for way in ways(made, scene.ground) if at_once > 1 or way[0] != EACH_ALONE]
         for _, seat, feeder in them:
-            await volleys(seat, feeder, talk, [chat_id] * at_once, size, WARM_SECONDS * scene.scale)()
+            await volleys(seat, feeder, talk, lambda: [chat_id] * at_once, size, WARM_SECONDS * scene.scale)()
         for _ in range(scene.rounds):
             for who, seat, feeder in them:
-                work = volleys(seat, feeder, talk, [chat_id] * at_once, size, SECONDS * scene.scale)
+                work = volleys(seat, feeder, talk, lambda: [chat_id] * at_once, size, SECONDS * scene.scale)
                 spent = await seat.spend(work, expected=SECONDS + 2)
                 scene.book.add(figure, who, spent.cpu / spent.frames * _MICRO, spent)
 
@@ -53,16 +53,17 @@ def one_room(scene: Scene, chat_id: str, size: int, per_user: int = SOCKETS_PER_
 
 
 def volleys(
-    seat: Seat, feeder: Feeder, talk: Talk, chats: list[str], members: int, seconds: float
+    seat: Seat, feeder: Feeder, talk: Talk, chats: Callable[[], list[str]], members: int, seconds: float
 ) -> Callable[[], Awaitable[None]]:
-    """A message of each of `chats` at the same moment, again once all have got them, for about that long."""
+    """A message of each of `chats()` at the same moment, again once all have got them, for that long."""
 
     async def work() -> None:
         until = monotonic() + seconds
         frames = (await seat.crowd.count())["frames"]
         while monotonic() < until:
-            await feeder.feed(talk.burst(chats))
-            frames += members * len(chats)
+            messages = talk.burst(chats())
+            await feeder.feed(messages)
+            frames += members * len(messages)
             await seat.crowd.wait(frames)
 
     return work

@@ -14,7 +14,7 @@ from shared.ids import new_id
 ROOMS: Final = 2000
 MEMBERS: Final = 5
 RATE: Final = 1000
-SECONDS: Final = 4.0
+SECONDS: Final = 3.0
 USERS: Final = 500
 IDLE_SECONDS: Final = 26.0
 """One ping for each socket, and a little."""

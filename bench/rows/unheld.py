@@ -19,7 +19,7 @@ from shared.ids import new_id
 SOCKETS: Final = 1000
 ELSEWHERE: Final = 1000
 RATE: Final = 1000
-SECONDS: Final = 4.0
+SECONDS: Final = 3.0
 _MICRO: Final = 1e6
 _EVENTS: Final = re.compile(r"^roomcast_gateway_events_total\{.*\} (\S+)$", re.MULTILINE)
 

@@ -97,7 +97,10 @@ class StockServer:
 
     async def handle_request(self, request: web.Request) -> web.StreamResponse:
         """Answers an Engine.IO request."""
-        response: web.StreamResponse = await self._server.handle_request(request)
+        try:
+            response: web.StreamResponse = await self._server.handle_request(request)
+        except KeyError:  # python-engineio, of a body for a session that has just ended
+            return web.Response(status=400, text="Invalid session")
         return response
 
     def upgradable(self, eio_sid: str) -> "Polled | None":

@@ -310,6 +310,18 @@ async def test_a_long_polling_body_that_makes_no_sense_ends_the_connection(
     assert statuses[-1] == 400
 
 
+async def test_a_body_for_a_session_that_has_ended_is_refused(
+    gateway: RunningGateway, http: aiohttp.ClientSession
+) -> None:
+    """400, though it was the client that ended it."""
+    url = f"{gateway.url}/socket.io/?EIO=4&transport=polling"
+    async with http.get(url) as response:
+        url += "&sid=" + orjson.loads((await response.text())[1:])["sid"]
+    for status in (200, 400, 400):
+        async with http.post(url, data=b"1") as response:
+            assert response.status == status
+
+
 async def test_a_long_polling_body_that_is_too_big_is_refused(
     gateway: RunningGateway, http: aiohttp.ClientSession
 ) -> None:

@@ -9,7 +9,9 @@ import base64
 import binascii
 import hashlib
 import re
+import socket
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, cast
 from urllib.parse import parse_qsl
@@ -18,6 +20,9 @@ from ws_gateway.engine import Engine
 from ws_gateway.metrics import HANDSHAKE_TIMEOUT, LIMITED
 from ws_gateway.websocket import WebSocket
 
+MAX_UNSENT_BYTES: Final = 128 * 1024
+"""What the kernel takes for a client beyond what is on its way: it would take megabytes of a slow one."""
+UNSENT_OPTION: Final[int | None] = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 MAX_HEAD_BYTES: Final = 16 * 1024
 
 _ACCEPT_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -149,6 +154,9 @@ class Door(asyncio.Protocol):
         """A client has come."""
         self._transport = cast("asyncio.Transport", transport)
         self._timer = asyncio.get_running_loop().call_later(self._seconds, self._give_up)
+        if (own := transport.get_extra_info("socket")) is not None and UNSENT_OPTION is not None:
+            with suppress(OSError):
+                own.setsockopt(socket.IPPROTO_TCP, UNSENT_OPTION, MAX_UNSENT_BYTES)
 
     def _give_up(self) -> None:
         LIMITED.labels(HANDSHAKE_TIMEOUT).inc()

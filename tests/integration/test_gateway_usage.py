@@ -173,3 +173,28 @@ async def test_a_body_that_does_not_come_is_not_waited_for() -> None:
         async with asyncio.timeout(12):
             assert (await reader.read()).startswith(b"HTTP/1.1 408")
         writer.close()
+
+
+async def test_rooms_beyond_the_limit_are_counted() -> None:
+    """`too_many_rooms`, as the client is told."""
+    async with limited(Limits(max_rooms=1)) as gateway, counted("too_many_rooms"):
+        first, second = (gateway.api.open_chat("ada") for _ in range(2))
+        raw = await RawSocket.joined(gateway.url, gateway.api.token("ada"), first)
+        assert (await raw.ask("join-chat", second))["error"]["code"] == "too_many_rooms"
+
+
+async def test_payloads_beyond_the_limit_are_counted_on_both_transports() -> None:
+    """A WebSocket is closed with 1009; a long-polling body is answered 413."""
+    async with limited(Limits(max_payload=2000)) as gateway:
+        async with counted("payload_too_large"):
+            raw = await RawSocket.joined(gateway.url, gateway.api.token("ada"))
+            raw.text(b'42["heartbeat","' + b"x" * 2000 + b'"]')
+            async with asyncio.timeout(5):
+                await raw.gone.wait()
+            assert raw.close_code == 1009
+        async with (
+            counted("payload_too_large"),
+            aiohttp.ClientSession() as http,
+            http.post(f"{gateway.url}{POLLING}&sid=x", data=b"4" * 2001) as response,
+        ):
+            assert response.status == 413

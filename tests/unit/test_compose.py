@@ -35,6 +35,7 @@ SET_BY_AN_OPERATOR: Final = {
     "CORS_ORIGINS": "https://chat.example.org",
     "RATE_LIMITS": "off",
     "TRUSTED_PROXIES": "10.1.2.3",
+    "GATEWAY_MAX_SOCKETS": "1000",
     "ACCESS_TOKEN_TTL": "60",
     "REFRESH_TOKEN_TTL": "600",
     "MESSAGE_RETENTION_DAYS": "730",

@@ -80,10 +80,11 @@ class ReplyBroadcast:
         """The text of the chunks so far."""
         return "".join(self._texts)
 
-    async def started(self, at_least: int = 1) -> None:
+    async def started(self, at_least: int = 1) -> bool:
         """A new attempt begins: nothing is written yet, and what an earlier one wrote counts no more.
 
-        Unless the reply was cancelled: then `cut` is set, and what was written before stays what counts.
+        Unless the reply was cancelled, which the answer says: then `cut` is set, and what was written before
+        stays what counts.
 
         Args:
             at_least: the attempt's number, as far as the caller knows.
@@ -96,9 +97,10 @@ class ReplyBroadcast:
             raise ReplyGoneError
         if standing.cancelled:
             self._cut.set()
-            return
+            return False
         self._texts, self._metadata, self._attempt = [], None, standing.attempt
         await self.status("thinking")
+        return True
 
     async def status(self, status: Status, **data: str) -> None:
         """Tells the room what is being done."""

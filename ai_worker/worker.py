@@ -105,9 +105,7 @@ class Worker:
     async def _write(self, job: Job, request: ReplyRequested, broadcast: ReplyBroadcast, cut: Cut) -> bool:
         """Writes the reply to its end, or until it is cut; False when it was cut before it began."""
         started = perf_counter()
-        if not cut.is_set():
-            await broadcast.started(job.attempt)
-        if cut.is_set():
+        if cut.is_set() or not await broadcast.started(job.attempt):
             return False
         async with coalesced(self._responder.respond(request), window=self._window, cut=cut) as pieces:
             async for piece in pieces:

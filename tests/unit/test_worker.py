@@ -55,6 +55,7 @@ class Recorder:
         self.drafts = Drafts(self.redis)
         self.cancellations = Cancellations(self.drafts)
         self.chunk_published = asyncio.Event()
+        self.on_status: Callable[[], None] | None = None
         self.on_chunk: Callable[[], Awaitable[None]] | None = None
 
     async def publish(self, events: Sequence[Event], *, first: Write | None = None) -> None:
@@ -66,6 +67,8 @@ class Recorder:
                 raise BusUnavailableError
             self.events.append(event)
             self.log.append((event.type, body_of(event)))
+            if event.type == REPLY_STATUS and self.on_status is not None:
+                self.on_status()
             if event.type == REPLY_CHUNK:
                 self.chunk_published.set()
                 if self.on_chunk is not None:
@@ -333,6 +336,17 @@ async def test_a_cancelled_reply_is_finished_with_what_was_sent() -> None:
     assert recorder.events[-1].type == REPLY_FINISHED
     assert body_of(recorder.events[-1])["content"] == "".join(chunk["content"] for chunk in chunks)
     assert not any(chunk["isFinal"] for chunk in chunks)
+
+
+async def test_a_reply_that_is_cancelled_as_it_begins_ends_at_once() -> None:
+    """Before its first word: with none."""
+    recorder, request = Recorder(), request_for("/slow and steady")
+    asked = ReplyCancelRequested(reply_id=request.reply_id, chat_id=request.chat_id, user_id="ann")
+    cancelled = Event(REPLY_CANCEL_REQUESTED, asked.json_bytes())
+    recorder.on_status = lambda: recorder.cancellations.relay([cancelled])
+    await answered(recorder, job_for(request))
+    assert [event.type for event in recorder.events] == [REPLY_STATUS, REPLY_FINISHED]
+    assert body_of(recorder.events[-1])["content"] == ""
 
 
 async def test_a_cancel_that_the_bus_lost_is_seen_with_the_next_chunk() -> None:

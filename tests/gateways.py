@@ -38,6 +38,7 @@ class ScriptedApi:
         status: what `sync` answers with, instead of 200.
         gate: `sync` answers once it is set.
         asked: the queries of all `sync` requests so far.
+        refused_sessions: whose tokens `sync` refuses.
     """
 
     def __init__(self) -> None:
@@ -51,6 +52,7 @@ class ScriptedApi:
         self.gate = asyncio.Event()
         self.gate.set()
         self.asked: list[tuple[str, dict[str, str]]] = []
+        self.refused_sessions: set[str] = set()
         self.arrived = asyncio.Event()
         self.serves_keys = True
         self.url = ""
@@ -103,7 +105,10 @@ class ScriptedApi:
         self.asked.append((chat_id, dict(request.query)))
         self.arrived.set()
         token = request.headers["Authorization"].removeprefix("Bearer ")
-        user_id = jwt.decode(token, options={"verify_signature": False})["sub"]
+        claims = jwt.decode(token, options={"verify_signature": False})
+        user_id = claims["sub"]
+        if claims["sid"] in self.refused_sessions:
+            return web.json_response({"code": "token_invalid"}, status=401)
         status = self.status
         if status == 200 and user_id not in self.chats.get(chat_id, set()):
             status = 404

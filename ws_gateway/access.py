@@ -1,5 +1,6 @@
 """What a user may see of a chat: asked of the API, in the user's own name."""
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from ws_gateway.errors import (
     GatewayError,
     InvalidPayloadError,
     NotFoundError,
+    TokenError,
     UnavailableError,
     token_error,
 )
@@ -38,32 +40,64 @@ class ChatState:
     answer: dict[str, Any]
 
 
+_Question = tuple[str, str, int | None]
+"""User id, chat id, and the number after which messages are missed."""
+_Answer = asyncio.Future[ChatState]
+
+
 class ChatAccess:
     """Asks the API at `url`. `http` keeps its connections.
 
-    No two callers share an answer: each has begun to hold the room's events right before it asks, and an
-    answer to an earlier question would leave a hole.
+    A question that is still to be sent is everybody's who asks the same. One that was sent is not: each
+    caller has begun to hold the room's events before it asks, and an answer to an earlier question would
+    leave a hole. So of one question there is one on its way and one that waits, whoever asks.
     """
 
     def __init__(self, *, url: str, http: aiohttp.ClientSession, seconds: float = ANSWER_SECONDS) -> None:
         self._url = url
         self._http = http
         self._timeout = aiohttp.ClientTimeout(total=seconds)
+        self._unsent: dict[_Question, _Answer] = {}
+        self._sent: dict[_Question, _Answer] = {}
 
-    async def sync(self, chat_id: str, after_seq: int | None, *, token: str) -> ChatState:
-        """The chat as the bearer of `token` sees it, with the messages after `after_seq`.
+    async def sync(self, chat_id: str, after_seq: int | None, *, user_id: str, token: str) -> ChatState:
+        """The chat as the user, the bearer of `token`, sees it, with the messages after `after_seq`.
 
         Raises:
             NotFoundError: there is no such chat, or the user is not a member.
             TokenError: the API refuses the token.
             UnavailableError: the API does not answer, or not as it should.
         """
+        question = user_id, chat_id, after_seq
+        if (unsent := self._unsent.get(question)) is not None:
+            try:
+                return await asyncio.shield(unsent)
+            except TokenError:  # another session's, which may have ended
+                pass
+        return await self._asked(question, token)
+
+    async def _asked(self, question: "_Question", token: str) -> ChatState:
+        answer = self._unsent[question] = asyncio.get_running_loop().create_future()
+        answer.add_done_callback(_seen)
         try:
-            state = await self._ask(chat_id, after_seq, token)
+            while (earlier := self._sent.get(question)) is not None:
+                await asyncio.wait({earlier})
+            self._sent[question] = answer
+            del self._unsent[question]
+            state = await self._ask(*question[1:], token)
         except GatewayError as error:
             API_ANSWERS.labels(error.code).inc()
+            answer.set_exception(error)
             raise
+        except BaseException:
+            answer.set_exception(UnavailableError())
+            raise
+        finally:
+            for asked in (self._unsent, self._sent):
+                if asked.get(question) is answer:
+                    del asked[question]
         API_ANSWERS.labels("ok").inc()
+        answer.set_result(state)
         return state
 
     async def _ask(self, chat_id: str, after_seq: int | None, token: str) -> ChatState:
@@ -79,6 +113,12 @@ class ChatAccess:
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             log.warning("access.unreachable", error=type(error).__name__)
             raise UnavailableError from error
+
+
+def _seen(answer: _Answer) -> None:
+    """Nobody else may have waited for it."""
+    if not answer.cancelled():
+        answer.exception()
 
 
 def _tracing() -> dict[str, str]:

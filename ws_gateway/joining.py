@@ -93,7 +93,12 @@ class Joining:
         async with self._turn_to_ask():
             _check_still_in(subscription)
             asked_at = asyncio.get_running_loop().time()
-            state = await self._access.sync(chat_of(subscription.room), seen, token=subscription.socket.token)
+            state = await self._access.sync(
+                chat_of(subscription.room),
+                seen,
+                user_id=subscription.socket.user_id,
+                token=subscription.socket.token,
+            )
         _check_still_in(subscription)
         subscription.confirmed_at = asked_at
         online = await self._presence.enter(subscription)

@@ -95,7 +95,12 @@ class Resync:
             return
         asked_at = asyncio.get_running_loop().time()
         try:
-            await self._access.sync(chat_of(subscription.room), None, token=subscription.socket.token)
+            await self._access.sync(
+                chat_of(subscription.room),
+                None,
+                user_id=subscription.socket.user_id,
+                token=subscription.socket.token,
+            )
         except NotFoundError:
             self._membership.leave(subscription)
             log.info("resync.put_out", room=subscription.room, sid=subscription.socket.sid)

@@ -311,3 +311,33 @@ async def test_an_api_that_does_not_answer_is_unavailable() -> None:
         other.api.gate.set()
         assert answer["error"]["code"] == "unavailable"
         assert (await client.emit("heartbeat"))["ok"]
+
+
+async def test_many_sockets_of_a_user_ask_for_the_same_once(gateway: RunningGateway) -> None:
+    """Those who come while one question is on its way share the next: its answer is newer than their wait."""
+    chat_id = gateway.api.open_chat("ada")
+    clients = [await gateway.connect("ada") for _ in range(10)]
+    asked = len(gateway.api.asked)
+    async with PendingJoin(gateway, clients[0], chat_id) as first:
+        others = [asyncio.create_task(client.emit("join-chat", chat_id)) for client in clients[1:]]
+        await gateway.publish(message_created(chat_id, 1))
+        await clients[9].emit("heartbeat")
+        gateway.api.last_seq = 1
+    answers = [await first.answer, *(await asyncio.gather(*others))]
+    assert [answer["ok"] for answer in answers] == [True] * 10
+    assert len(gateway.api.asked) == asked + 2
+
+
+async def test_a_session_that_has_ended_spoils_no_other_sessions_join(gateway: RunningGateway) -> None:
+    """Whoever shared a question with it asks for itself."""
+    chat_id = gateway.api.open_chat("ada")
+    clients = [await gateway.connect("ada", token=gateway.api.token("ada", sid=sid)) for sid in "abc"]
+    async with PendingJoin(gateway, clients[0], chat_id):
+        gateway.api.refused_sessions.add("b")
+        others = []
+        for client in clients[1:]:
+            others.append(asyncio.create_task(client.emit("join-chat", chat_id)))
+            await client.emit("heartbeat")  # its question waits by now
+    answers = await asyncio.gather(*others)
+    assert answers[0]["error"]["code"] == "token_invalid"
+    assert answers[1]["ok"]

@@ -50,7 +50,11 @@ def application(
         return response
 
     app = web.Application(
-        middlewares=[_observed_but_for(PATHS), cors_middleware(origins)], client_max_size=limits.max_payload
+        middlewares=[_observed_but_for(PATHS), cors_middleware(origins)],
+        client_max_size=limits.max_payload,
+        handler_args={
+            "auto_decompress": False
+        },  # no client compresses what it sends; broken ones would be logged
     )
     app.add_routes(ops_routes(checks))
     for path in PATHS:

@@ -253,6 +253,7 @@ async def fuzz(service: Service, api: ScriptedApi, bus: Bus, *, count: int, numb
         before=before,
         after=after,
     )
+    sys.stderr.write("\n".join([f"seed {number}", *report.lines(), ""]))
     assert after.tasks <= before.tasks + 2, report.lines()
     assert after.files <= before.files + 3, report.lines()
     assert after.memory - before.memory < GROWTH_BYTES, report.lines()
@@ -313,8 +314,7 @@ async def _main(count: int, number: int) -> None:
         running(RedisServer()) as redis,
         ground(rabbitmq.url, redis.url) as (service, api, bus),
     ):
-        report = await fuzz(service, api, bus, count=count, number=number, warm=2000)
-    sys.stdout.write("\n".join([f"seed {number}", *report.lines(), ""]))
+        await fuzz(service, api, bus, count=count, number=number, warm=2000)
 
 
 if __name__ == "__main__":

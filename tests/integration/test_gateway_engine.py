@@ -1,6 +1,7 @@
 """What raw clients can do to the engine, transport by transport; and the official client on each of them."""
 
 import asyncio
+import gzip
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -308,6 +309,19 @@ async def test_a_long_polling_body_that_makes_no_sense_ends_the_connection(
         async with http.post(url, data=body) as response:
             statuses.append(response.status)
     assert statuses[-1] == 400
+
+
+@pytest.mark.parametrize("body", [b"not gzip", gzip.compress(b"x" * 10_000_000)])
+async def test_a_compressed_body_is_taken_as_it_is(
+    gateway: RunningGateway, http: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture, body: bytes
+) -> None:
+    """It makes no sense then; nothing is unpacked, and nothing is logged as a failure."""
+    url = f"{gateway.url}/socket.io/?EIO=4&transport=polling"
+    async with http.get(url) as response:
+        url += "&sid=" + orjson.loads((await response.text())[1:])["sid"]
+    async with http.post(url, data=body, headers={"Content-Encoding": "gzip"}) as response:
+        assert response.status == 400
+    assert "Unhandled exception" not in caplog.text
 
 
 async def test_a_body_for_a_session_that_has_ended_is_refused(

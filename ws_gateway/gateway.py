@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 import structlog
 
@@ -20,9 +20,6 @@ from ws_gateway.sockets import Socket, Sockets
 from ws_gateway.token_life import TokenLife, unix_time_text
 
 log = structlog.get_logger()
-
-PATIENCE: Final = 10
-"""A socket that asks so many times as much as it may is closed: refusing costs as well."""
 
 
 class Gateway:
@@ -114,10 +111,7 @@ class Gateway:
 
     def _socket(self, arrival: Arrival, token: str, claims: Claims) -> Socket:
         limits = self._limits
-        bucket, patience = (
-            TokenBucket(rate=times * limits.events_per_second, burst=times * limits.burst, clock=self._clock)
-            for times in (1, PATIENCE)
-        )
+        bucket = TokenBucket(rate=limits.events_per_second, burst=limits.burst, clock=self._clock)
         return Socket(
             sid=arrival.sid,
             connection=arrival.connection,
@@ -127,7 +121,7 @@ class Gateway:
             token=token,
             expires_at=claims.expires_at,
             bucket=bucket if limits.limited else None,
-            patience=patience if limits.limited else None,
+            patience=limits.patience(self._clock) if limits.limited else None,
         )
 
     def _welcome(self, socket: Socket) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from ws_gateway.errors import (
 )
 from ws_gateway.joining import Joining
 from ws_gateway.membership import Membership
-from ws_gateway.metrics import LIMITED
+from ws_gateway.metrics import FLOODING, LIMITED
 from ws_gateway.payloads import JoinChat, RefreshToken, Typing, canonical_id, chat_id_of, only
 from ws_gateway.sockets import Socket, Sockets
 from ws_gateway.token_life import TokenLife, unix_time_text
@@ -35,7 +35,6 @@ log = structlog.get_logger()
 Handler = Callable[[Socket, list[Any], Reply], Awaitable[None]]
 """Acknowledges by itself, or raises the `GatewayError` to be acknowledged with."""
 
-FLOODING: Final = "flooding"
 _OK: Final = b'{"ok":true}'
 
 

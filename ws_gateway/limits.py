@@ -1,9 +1,10 @@
 """What may be used of a gateway: by one socket, by one user, by all together."""
 
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Self
+from typing import Final, Self
 
 from ws_gateway.settings import GatewaySettings
 
@@ -40,6 +41,10 @@ class Limits:
     held_events: int = 4096
     limited: bool = True
 
+    def patience(self, clock: Callable[[], float] = time.monotonic) -> "TokenBucket":
+        """What a client may send in vain before it is cut off."""
+        return TokenBucket(rate=PATIENCE * self.events_per_second, burst=PATIENCE * self.burst, clock=clock)
+
     @classmethod
     def of(cls, settings: GatewaySettings) -> Self:
         """As configured."""
@@ -56,6 +61,10 @@ class Limits:
             handshake_seconds=settings.gateway_handshake_seconds,
             limited=settings.rate_limits,
         )
+
+
+PATIENCE: Final = 10
+"""A client that sends so many times as much as it may is cut off: refusing costs as well."""
 
 
 class TokenBucket:

@@ -21,6 +21,7 @@ LIMITED: Final = Counter(
     "What was refused, and connections that were closed, for a limit, by the limit's code.",
     ["code"],
 )
+FLOODING: Final = "flooding"
 HANDSHAKE_TIMEOUT: Final = "handshake_timeout"
 PAYLOAD_TOO_LARGE: Final = "payload_too_large"
 RESYNCS: Final = Counter("roomcast_gateway_resyncs", "Sockets told that they may have missed something.")

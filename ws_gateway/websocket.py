@@ -11,17 +11,22 @@ from collections.abc import Iterator
 from typing import Final, Protocol
 
 from ws_gateway.frames import Frame, frame_head
-from ws_gateway.metrics import LIMITED, PAYLOAD_TOO_LARGE
+from ws_gateway.limits import TokenBucket
+from ws_gateway.metrics import FLOODING, LIMITED, PAYLOAD_TOO_LARGE
 
 HIGH_WATER: Final = 64 * 1024
 """Bytes in the transport's buffer from which on frames wait here instead."""
 CLOSE_SECONDS: Final = 5.0
 """How long a client has to answer the closing of its WebSocket."""
+FLOODED_SECONDS: Final = 0.5
+"""How long a client that floods has to read why it is cut off."""
 
 NORMAL: Final = 1000
 PROTOCOL_ERROR: Final = 1002
 NOT_UTF8: Final = 1007
+FLOODED: Final = 1008
 TOO_BIG: Final = 1009
+_LIMITS: Final = {FLOODED: FLOODING, TOO_BIG: PAYLOAD_TOO_LARGE}
 
 _CONTINUATION: Final = 0x0
 _TEXT: Final = 0x1
@@ -99,6 +104,7 @@ class WebSocket(asyncio.Protocol):
     __slots__ = (
         "_all",
         "_fragments",
+        "_frames",
         "_max_message",
         "_max_waiting",
         "_needed",
@@ -120,14 +126,16 @@ class WebSocket(asyncio.Protocol):
         all_: WebSockets,
         max_message: int,
         max_waiting: int,
+        frames: TokenBucket | None = None,
     ) -> None:
-        """Takes over a connection; sizes are in bytes."""
+        """Takes over a connection; sizes are in bytes. `frames` bounds how many the client may send."""
         self.owner = owner
         self.closing = False
         self._transport = transport
         self._all = all_
         self._max_message = max_message
         self._max_waiting = max_waiting
+        self._frames = frames
         self._pending: list[Frame | bytes] = []
         self._paused = False
         self._waiting = 0
@@ -251,6 +259,8 @@ class WebSocket(asyncio.Protocol):
         try:
             while (size := self._take(data, at)) is not None:
                 at += size
+                if self._frames is not None and not self._frames.take():
+                    raise _BadFrameError(FLOODED)
         except _BadFrameError as error:
             self._fail(error.code)
             return
@@ -341,9 +351,12 @@ class WebSocket(asyncio.Protocol):
 
     def _fail(self, code: int) -> None:
         """Ends a WebSocket on which nothing can be understood any more."""
-        if code == TOO_BIG:
-            LIMITED.labels(PAYLOAD_TOO_LARGE).inc()
+        if code in _LIMITS:
+            LIMITED.labels(_LIMITS[code]).inc()
         self.close(code)
+        if code == FLOODED:  # its answer to that would be at the end of the flood
+            self.pause_reading()
+            asyncio.get_running_loop().call_later(FLOODED_SECONDS, self.abort)
         self.owner.lost()
         self.owner = _NOBODY
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import fakeredis
 import pytest
-from calm.raw import RawSocket, TurnedAwayError
+from calm.raw import PING, RawSocket, TurnedAwayError, frame
 from clients import RefusedError
 from gateways import RunningGateway, eventually, running_gateway
 
@@ -130,6 +130,23 @@ async def test_a_socket_that_floods_is_closed() -> None:
         async with asyncio.timeout(5):
             await raw.gone.wait()
         await gateway.connect("ada")
+
+
+@pytest.mark.parametrize(
+    "flood", [frame(b"3"), frame(b"2"), frame(b"43[]"), frame(b'42/admin,["x"]'), frame(b"", PING)]
+)
+async def test_floods_of_whatever_asks_for_nothing_are_cut_off(flood: bytes) -> None:
+    """They cost as well; what comes before a socket is there counts, too."""
+    limits = Limits(events_per_second=5, burst=5)
+    async with limited(limits) as gateway, counted("flooding"):
+        raw = await RawSocket.joined(gateway.url, gateway.api.token("ada"))
+        raw.write(flood * 100)
+        async with asyncio.timeout(7):
+            await raw.gone.wait()
+        early = await RawSocket.opened(gateway.url)
+        early.write(flood * 100)
+        async with asyncio.timeout(7):
+            await early.gone.wait()
 
 
 async def test_clients_are_told_the_limits_that_concern_them() -> None:

@@ -16,11 +16,17 @@ _FIRST: Final = 40
 
 @dataclass(slots=True)
 class Window:
-    """A fault; times are of the monotonic clock."""
+    """A fault; times are of the monotonic clock.
+
+    Attributes:
+        began: when it was about to be inflicted.
+        effective: since when it is.
+    """
 
     kind: str
     began: float
     healed: float = float("inf")
+    effective: float = float("inf")
 
 
 @dataclass(slots=True)

@@ -77,6 +77,7 @@ class Run:
         window = Window(kind, time.monotonic())
         self.windows.append(window)
         async with inflict(self.cluster, self.rng):
+            window.effective = time.monotonic()
             yield window
         window.healed = time.monotonic()
 

@@ -101,7 +101,7 @@ async def test_a_gateway(load: Load) -> None:
     async with load() as run:
         async with failing(run, "gateway killed", faults.kill_service("gateway")) as killed:
             pass
-        await heard_again(run, killed.began)
+        await heard_again(run, killed.effective)
         async with failing(run, "gateway frozen", faults.freeze_service("gateway")) as frozen:
             await asyncio.sleep(FROZEN_SECONDS)
         await heard_again(run, frozen.healed)
@@ -142,12 +142,12 @@ async def test_an_api(load: Load) -> None:
             ("link api-db frozen", faults.link("api", "db", "freeze")),
         ):
             async with failing(run, kind, inflict) as fault:
-                await heard_again(run, fault.began)
+                await heard_again(run, fault.effective)
         async with failing(run, "other API killed", faults.kill_follower) as killed:
             pass
-        await heard_again(run, killed.began)
+        await heard_again(run, killed.effective)
         async with failing(run, "link api-db cut", faults.link("api", "db", "cut")) as cut:
-            await heard_again(run, cut.began)
+            await heard_again(run, cut.effective)
         await links_fail(run, "api", "bus", "redis")
 
 
@@ -170,7 +170,7 @@ async def test_rabbitmq(load: Load) -> None:
             ("RabbitMQ restarted", faults.restart_server(faults.rabbitmq)),
         ):
             async with failing(run, kind, inflict) as away:
-                assert await run.until_posted(away.began, POSTS, seconds=LONGEST_SECONDS) < 1
+                assert await run.until_posted(away.effective, POSTS, seconds=LONGEST_SECONDS) < 1
             await heard_again(run, away.healed)
     assert not run.posters.answers["503"]
 
@@ -183,7 +183,7 @@ async def test_rabbitmq_away_for_a_minute(load: Load, cluster: Cluster) -> None:
             before = {unit.name: unit.memory for unit in cluster.units}
             await asyncio.sleep(MINUTE)
             after = {unit.name: unit.memory for unit in cluster.units}
-            taken = run.posted_since(away.began)
+            taken = run.posted_since(away.effective)
             run.notes.append(f"{taken} posts taken without RabbitMQ")
             for name, size in after.items():
                 run.notes.append(f"{name}: {before[name] >> 20} MiB at first, {size >> 20} after a minute")
@@ -212,7 +212,7 @@ async def test_redis(load: Load, cluster: Cluster) -> None:
     """Killed and back empty: events go to all gateways meanwhile, and interest is refilled."""
     async with load() as run:
         async with failing(run, "Redis killed", faults.kill_server(faults.redis)) as killed:
-            await heard_again(run, killed.began)
+            await heard_again(run, killed.effective)
         await heard_again(run, killed.healed)
         await cluster.ready()
     for unit in cluster.those("gateway"):

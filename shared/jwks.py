@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
@@ -19,21 +18,12 @@ REFETCH_SECONDS: Final = 10.0
 _RETRY_SECONDS: Final = 2.0
 _FETCH_SECONDS: Final = 4.0
 _MAX_SET_BYTES: Final = 256 * 1024
-_ABSENT_KEPT: Final = 1000
 
 log = structlog.get_logger()
 
 
 class KeysUnavailableError(Exception):
-    """Whether the token's key is a good one cannot be known now.
-
-    Attributes:
-        seconds: after which it can; None where the issuer's keys cannot be fetched.
-    """
-
-    def __init__(self, message: str = "", *, seconds: float | None = None) -> None:
-        super().__init__(message)
-        self.seconds = seconds
+    """Whether the token's key is a good one cannot be known now: the issuer's keys cannot be fetched."""
 
 
 class KeySource(Protocol):
@@ -60,21 +50,29 @@ class JwksKeys:
         self._http = http
         self._clock = clock
         self._keys: dict[str, Ed25519PublicKey] = {}
-        self._asked_for: set[str] = set()
-        """Unknown ids that somebody has asked for since the set was fetched."""
-        self._absent: OrderedDict[str, None] = OrderedDict()
-        """Ids that a set did not have which was fetched after they were asked for."""
         self._fetching = asyncio.Lock()
         self._asked_at = float("-inf")
+        self._refused = asyncio.Event()
+        """An id that may be a new key's was taken for unknown: the set was fetched too lately."""
         self._answered = False
         self.loaded = False
 
     async def run(self) -> None:
-        """Fetches now and every five minutes, sooner again while the issuer does not answer; for ever."""
+        """Fetches now and every five minutes, sooner again while the issuer does not answer; for ever.
+
+        After an unknown id that came too soon to fetch for it, it does so as soon as it may.
+        """
         while True:
             async with self._fetching:
                 await self._fetch()
-            await asyncio.sleep(REFRESH_SECONDS if self._answered else _RETRY_SECONDS)
+            try:
+                async with asyncio.timeout(REFRESH_SECONDS if self._answered else _RETRY_SECONDS):
+                    await self._refused.wait()
+            except TimeoutError:
+                continue
+            self._refused.clear()
+            await asyncio.sleep(max(0.0, self._asked_at + REFETCH_SECONDS - self._clock()))
+            self._asked_at = self._clock()
 
     async def ping(self) -> None:
         """Returns when the set has been fetched at least once.
@@ -91,28 +89,24 @@ class JwksKeys:
         """The key with this id; an unknown id fetches the set again, at most once in ten seconds.
 
         Raises:
-            KeysUnavailableError: the id is unknown, and the issuer did not answer when last asked; or was
-                asked before anybody asked for this id, and so lately that it is not asked again yet.
+            KeysUnavailableError: the id is unknown and the issuer did not answer when last asked.
         """
         if (key := self._keys.get(kid)) is not None:
             return key
-        if kid not in self._absent and len(self._asked_for) < _ABSENT_KEPT:
-            self._asked_for.add(kid)
         await self._ask_unless(lambda: kid in self._keys)
-        if (key := self._keys.get(kid)) is not None:
-            return key
-        if not self._answered:
+        if (key := self._keys.get(kid)) is None and not self._answered:
             raise KeysUnavailableError(f"{self._url} does not answer with a JWK set")
-        if kid in self._absent:
-            return None
-        left = self._asked_at + REFETCH_SECONDS - self._clock()
-        raise KeysUnavailableError(f"{self._url} is not asked again yet", seconds=max(0.0, left))
+        return key
 
     async def _ask_unless(self, answered: Callable[[], bool]) -> None:
         """Fetches the set, unless a fetch that was under way has `answered`, or the last one is recent."""
         async with self._fetching:
             patience = REFETCH_SECONDS if self.loaded else _RETRY_SECONDS
-            if not answered() and self._clock() - self._asked_at >= patience:
+            if answered():
+                return
+            if self._clock() - self._asked_at < patience:
+                self._refused.set()
+            else:
                 await self._fetch()
                 # From its end on: those who waited for a slow answer do not ask once more each.
                 self._asked_at = self._clock()
@@ -133,10 +127,6 @@ class JwksKeys:
                 kid: old if (old := self._keys.get(kid)) is not None and old == key else key
                 for kid, key in keys.items()
             }
-            self._absent.update(dict.fromkeys(self._asked_for - keys.keys()))
-            self._asked_for.clear()
-            while len(self._absent) > _ABSENT_KEPT:
-                self._absent.popitem(last=False)
             self._answered = self.loaded = True
 
 

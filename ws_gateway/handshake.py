@@ -1,6 +1,5 @@
 """Who may open a socket: origin, then whether this gateway takes anyone, then token, then session."""
 
-import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -15,8 +14,6 @@ log = structlog.get_logger()
 
 ORIGIN_FORBIDDEN: Final = "origin_forbidden"
 DRAINING: Final = "draining"
-MOST_WAITING: Final = 200
-"""Handshakes that may wait for keys; others are postponed, as anybody can make up key ids."""
 
 
 class Handshake:
@@ -34,7 +31,6 @@ class Handshake:
         self._verifier = verifier
         self._ended = ended
         self._draining = draining
-        self._waiting = 0
 
     async def check(self, arrival: Arrival) -> tuple[str, Claims]:
         """The client's token, and what it says.
@@ -63,7 +59,7 @@ class Handshake:
     async def _verified(self, auth: object) -> tuple[str, Claims]:
         token = _token_in(auth)
         try:
-            claims = await self._keys_known(token)
+            claims = await self._verifier.verify(token)
         except TokenRefusedError as error:
             refusal = token_error(error.code)
             raise ArrivalRefusedError(refusal.code, refusal.message) from error
@@ -72,20 +68,6 @@ class Handshake:
             raise ArrivalPostponedError from error
         self.check_still(claims)
         return token, claims
-
-    async def _keys_known(self, token: str) -> Claims:
-        """Verifies a token; one that may be of a new key waits until the keys are fetched again, once."""
-        try:
-            return await self._verifier.verify(token)
-        except KeysUnavailableError as error:
-            if error.seconds is None or self._waiting >= MOST_WAITING:
-                raise
-            self._waiting += 1
-            try:
-                await asyncio.sleep(error.seconds)
-            finally:
-                self._waiting -= 1
-            return await self._verifier.verify(token)
 
 
 def _token_in(auth: object) -> str:

@@ -12,7 +12,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from forging import expiring, reissued, tampered, unsigned
 from gateways import RunningGateway, ScriptedApi, running_gateway
 
-from shared import jwks
 from shared.events import SESSION_ENDED, Event, SessionEnded
 from shared.sessions import EndedSessions
 
@@ -180,14 +179,3 @@ async def test_before_the_keys_are_known_clients_are_asked_to_come_again() -> No
                     if response.status == 200:
                         break
                 await asyncio.sleep(0.1)
-
-
-async def test_a_new_key_is_waited_for_where_somebody_made_one_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The set is not fetched again so soon: the good token waits until it is, and is not refused."""
-    monkeypatch.setattr(jwks, "REFETCH_SECONDS", 1.0)
-    async with fakeredis.FakeAsyncRedis() as store, running_gateway(store) as gateway:
-        made_up = reissued(gateway.api.token("eve"), Ed25519PrivateKey.generate(), header={"kid": "made up"})
-        for _ in range(3):
-            assert await refusal(gateway, {"token": made_up}) == "token_invalid"
-        gateway.api.key, gateway.api.kid = Ed25519PrivateKey.generate(), "k2"
-        await gateway.connect("ada")

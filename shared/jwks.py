@@ -64,7 +64,10 @@ class JwksKeys:
         """
         while True:
             async with self._fetching:
+                first = not self.loaded
                 await self._fetch()
+                if first:
+                    self._asked_at = float("-inf")  # that was for no unknown id
             try:
                 async with asyncio.timeout(REFRESH_SECONDS if self._answered else _RETRY_SECONDS):
                     await self._refused.wait()
@@ -82,6 +85,8 @@ class JwksKeys:
         """
         if not self.loaded:
             await self._ask_unless(lambda: self.loaded)
+            if self.loaded:
+                self._asked_at = float("-inf")  # that was for no unknown id
         if not self.loaded:
             raise KeysUnavailableError(f"{self._url} does not answer with a JWK set")
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 import asyncpg
 import structlog
@@ -21,6 +21,8 @@ from shared.ids import rfc3339
 from shared.runtime import backoff
 
 log = structlog.get_logger()
+
+T = TypeVar("T")
 
 CHANNEL: Final = "roomcast_outbox"
 """NOTIFY on it is a hint that unpublished events may be there; nothing depends on it arriving."""
@@ -94,7 +96,13 @@ RELAYED = Counter("roomcast_api_outbox_relayed_total", "Events published and mar
 
 _ENDS_IN_SILENCE: Final = f"SET idle_session_timeout = {int(SILENCE_SECONDS * 1000)}"
 _UNPUBLISHED: Final = "SELECT * FROM events WHERE published_at IS NULL ORDER BY position LIMIT $1"
-_MARK: Final = "UPDATE events SET published_at = now() WHERE id = ANY ($1) AND time >= $2 AND time <= $3"
+_MARK_AND_NEXT: Final = """
+    WITH marked AS (
+        UPDATE events SET published_at = now() WHERE id = ANY ($2) AND time >= $3 AND time <= $4
+    )
+    SELECT * FROM events WHERE published_at IS NULL AND id <> ALL ($2) ORDER BY position LIMIT $1
+"""
+"""One round trip; what it marks, it does not see as marked yet."""
 
 
 class Publisher(Protocol):
@@ -161,20 +169,27 @@ class Relay:
         log.info("outbox.leading")
 
     async def _lead(self, connection: asyncpg.Connection) -> None:
+        self._hint.set()
         while True:
+            await _within(LOOK_SECONDS, self._hint)
             self._hint.clear()
-            rows = await connection.fetch(_UNPUBLISHED, BATCH)
-            if rows:
-                await _finished(self._relay(connection, rows))
-            else:
-                await _within(LOOK_SECONDS, self._hint)
+            rows: Sequence[asyncpg.Record] = await connection.fetch(_UNPUBLISHED, BATCH)
+            while rows:
+                rows = await _finished(self._relay(connection, rows))
 
-    async def _relay(self, connection: asyncpg.Connection, rows: Sequence[asyncpg.Record]) -> None:
+    async def _relay(
+        self, connection: asyncpg.Connection, rows: Sequence[asyncpg.Record]
+    ) -> Sequence[asyncpg.Record]:
+        """Publishes a batch and marks it; gives the next."""
         await self._publish(connection, [event_of(row) for row in rows])
         times = [row["time"] for row in rows]
-        await connection.execute(_MARK, [row["id"] for row in rows], min(times), max(times))
+        self._hint.clear()
+        following: Sequence[asyncpg.Record] = await connection.fetch(
+            _MARK_AND_NEXT, BATCH, [row["id"] for row in rows], min(times), max(times)
+        )
         for row in rows:
             RELAYED.labels(row["type"]).inc()
+        return following
 
     async def _publish(self, connection: asyncpg.Connection, events: Sequence[Event]) -> None:
         publishing = asyncio.ensure_future(self._publisher.publish(events))
@@ -195,11 +210,11 @@ async def _within(seconds: float, event: asyncio.Event) -> None:
             await event.wait()
 
 
-async def _finished(relaying: Coroutine[Any, Any, None]) -> None:
+async def _finished(relaying: Coroutine[Any, Any, T]) -> T:
     """Relays a batch, and when cancelled goes on for a bound: the next leader would publish it again."""
     task = asyncio.create_task(relaying)
     try:
-        await asyncio.shield(task)
+        return await asyncio.shield(task)
     except asyncio.CancelledError:
         await asyncio.wait([task], timeout=FINISH_SECONDS)
         task.cancel()

@@ -76,7 +76,7 @@ class Outcome:
 
     @property
     def reached(self) -> bool:
-        bound, ratio = self.target.bound, round(self.ratio, 2)
+        bound, ratio = self.target.bound, self.ratio
         return ratio >= bound if self.target.more else ratio <= bound
 
 

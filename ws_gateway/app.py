@@ -4,7 +4,8 @@ import asyncio
 import re
 import secrets
 import socket as hosts
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -74,13 +75,14 @@ async def serve(
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=CONNECTIONS)) as http,
     ):
         parts = _assembled(settings, limits, bus=bus, redis=redis, http=http, tasks=tasks)
-        running = [tasks.create_task(each) for each in parts.background()]
-        async with parts.leases:
-            feed = tasks.create_task(bus.consume_gateway(parts.instance, parts.relay))
+        async with (
+            _running(tasks, *parts.background()),
+            parts.leases,
+            _running(tasks, bus.consume_gateway(parts.instance, parts.relay)),
+        ):
             await _within(SESSIONS_SECONDS, parts.sessions.loaded.wait())
-            app = parts.application(bus, limits)
             async with http_server(
-                app,
+                parts.application(bus, limits),
                 settings.gateway_host,
                 settings.gateway_port,
                 variables="GATEWAY",
@@ -92,8 +94,6 @@ async def serve(
                 await stop.wait()
                 await parts.drain.run()
             await parts.settle()
-            await _ended(feed)
-        await _ended(*running)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,6 +276,16 @@ def _instance_name() -> str:
     """A name that no other gateway has or had, and that tells an operator where it runs."""
     host = re.sub(r"[^a-z0-9-]", "-", hosts.gethostname().lower())[:32]
     return f"{host}-{secrets.token_hex(4)}"
+
+
+@asynccontextmanager
+async def _running(tasks: asyncio.TaskGroup, *work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Runs work beside the block, and ends it with the block, however that ends."""
+    running = [tasks.create_task(each) for each in work]
+    try:
+        yield
+    finally:
+        await _ended(*running)
 
 
 async def _ended(*tasks: asyncio.Task[None]) -> None:

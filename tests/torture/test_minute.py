@@ -11,7 +11,7 @@ from torture.run import People, running
 from torture.schedule import inflicted
 
 SEED: Final = 1332
-SECONDS: Final = 45.0
+SECONDS: Final = 60.0
 
 
 @pytest.mark.timeout(300)

@@ -94,3 +94,39 @@ class Sessions(Protocol):
 
     def lost(self, connection: Connection, reason: str) -> None:
         """A connection is no more; safe to repeat."""
+
+
+class OverWebSocket(Connection):
+    """A connection whose packets travel over a WebSocket, now or later; the WebSocket's owner."""
+
+    __slots__ = ("_sessions",)
+
+    def __init__(self, sid: str, sessions: Sessions, *, origin: str | None, address: str) -> None:
+        super().__init__(sid, origin=origin, address=address)
+        self._sessions = sessions
+
+    @abstractmethod
+    def ponged(self) -> None:
+        """The client has answered a ping."""
+
+    def received(self, data: str | bytes) -> None:
+        """Takes an Engine.IO packet from the WebSocket."""
+        if isinstance(data, bytes):
+            self._sessions.received(self, data)
+            return
+        match data[:1]:
+            case "4":
+                self._sessions.received(self, data[1:])
+            case "3":
+                self.ponged()
+            case "1":
+                self._sessions.lost(self, CLIENT_DISCONNECT)
+                self.close()
+            case "0" | "2" | "5" | "6":
+                pass  # OPEN, PING, UPGRADE, NOOP ask for nothing here
+            case _:
+                self._sessions.failed(self, "no Engine.IO packet")
+
+    def slow(self, waiting: int) -> None:
+        """What waits for the client is too much."""
+        self._sessions.slow(self, waiting)

@@ -8,10 +8,9 @@ from typing import Final
 import orjson
 
 from ws_gateway.connections import (
-    CLIENT_DISCONNECT,
     PING_TIMEOUT,
     TRANSPORT_CLOSE,
-    Connection,
+    OverWebSocket,
     Sessions,
 )
 from ws_gateway.frames import Frame, text_frame
@@ -22,18 +21,17 @@ PING_TIMEOUT_SECONDS: Final = 20
 _PING: Final = text_frame(b"2")
 
 
-class DirectConnection(Connection):
+class DirectConnection(OverWebSocket):
     """A connection that is one WebSocket from its beginning to its end; the WebSocket's owner.
 
     Attributes:
         answered: the client has answered the last ping.
     """
 
-    __slots__ = ("_sessions", "_websocket", "answered")
+    __slots__ = ("_websocket", "answered")
 
     def __init__(self, sessions: Sessions, *, origin: str | None, address: str) -> None:
-        super().__init__(secrets.token_urlsafe(15), origin=origin, address=address)
-        self._sessions = sessions
+        super().__init__(secrets.token_urlsafe(15), sessions, origin=origin, address=address)
         self._websocket: WebSocket | None = None
         self.answered = True
 
@@ -91,27 +89,9 @@ class DirectConnection(Connection):
         self._sessions.lost(self, PING_TIMEOUT)
         self.close()
 
-    def received(self, data: str | bytes) -> None:
-        """Takes an Engine.IO packet."""
-        if isinstance(data, bytes):
-            self._sessions.received(self, data)
-            return
-        match data[:1]:
-            case "4":
-                self._sessions.received(self, data[1:])
-            case "3":
-                self.answered = True
-            case "1":
-                self._sessions.lost(self, CLIENT_DISCONNECT)
-                self.close()
-            case "0" | "2" | "5" | "6":
-                pass  # OPEN, PING, UPGRADE, NOOP ask for nothing here
-            case _:
-                self._sessions.failed(self, "no Engine.IO packet")
-
-    def slow(self, waiting: int) -> None:
-        """What waits for the client is too much."""
-        self._sessions.slow(self, waiting)
+    def ponged(self) -> None:
+        """The client is there."""
+        self.answered = True
 
     def lost(self) -> None:
         """The WebSocket is no more."""

@@ -28,10 +28,9 @@ from engineio.exceptions import EngineIOError
 from engineio.payload import Payload
 
 from ws_gateway.connections import (
-    CLIENT_DISCONNECT,
     SERVER_DISCONNECT,
     TRANSPORT_CLOSE,
-    Connection,
+    OverWebSocket,
     Sessions,
 )
 from ws_gateway.direct import PING_INTERVAL_SECONDS, PING_TIMEOUT_SECONDS
@@ -151,10 +150,10 @@ class StockServer:
             asyncio.get_running_loop().call_soon(_end_reader, polled.socket_of_engine)
 
 
-class Polled(Connection):
+class Polled(OverWebSocket):
     """A connection that began with long-polling, or whose WebSocket python-engineio serves."""
 
-    __slots__ = ("_given_up", "_max_waiting", "_server", "_sessions", "_websocket", "socket_of_engine")
+    __slots__ = ("_given_up", "_max_waiting", "_server", "_websocket", "socket_of_engine")
 
     def __init__(
         self,
@@ -166,10 +165,9 @@ class Polled(Connection):
         address: str,
         max_waiting: int,
     ) -> None:
-        super().__init__(socket_of_engine.sid, origin=origin, address=address)
+        super().__init__(socket_of_engine.sid, sessions, origin=origin, address=address)
         self.socket_of_engine = socket_of_engine
         self._server = server
-        self._sessions = sessions
         self._max_waiting = max_waiting
         self._websocket: WebSocket | None = None
         self._given_up = False
@@ -240,27 +238,9 @@ class Polled(Connection):
         """The WebSocket was not what it was asked for: polling goes on."""
         self.socket_of_engine.upgrading = False
 
-    def received(self, data: str | bytes) -> None:
-        """Takes an Engine.IO packet from the WebSocket."""
-        if isinstance(data, bytes):
-            self._sessions.received(self, data)
-            return
-        match data[:1]:
-            case "4":
-                self._sessions.received(self, data[1:])
-            case "3":
-                self.socket_of_engine.schedule_ping()
-            case "1":
-                self._sessions.lost(self, CLIENT_DISCONNECT)
-                self.close()
-            case "0" | "2" | "5" | "6":
-                pass
-            case _:
-                self._sessions.failed(self, "no Engine.IO packet")
-
-    def slow(self, waiting: int) -> None:
-        """What waits for the client is too much."""
-        self._sessions.slow(self, waiting)
+    def ponged(self) -> None:
+        """The client is there: python-engineio pings it again."""
+        self.socket_of_engine.schedule_ping()
 
     def lost(self) -> None:
         """The WebSocket is no more."""

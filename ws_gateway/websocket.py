@@ -165,7 +165,7 @@ class WebSocket(asyncio.Protocol):
         if self._paused or not pending:
             return
         if len(pending) == 1:
-            self._pending = []
+            self._pending, self._waiting = [], 0
             self._transport.write(_wire(pending[0]))
             return
         written = 0

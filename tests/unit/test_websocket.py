@@ -274,3 +274,17 @@ async def test_a_client_that_ignores_a_goodbye_is_cut(end: End, monkeypatch: pyt
     end.websocket.close()
     assert end.closed_with == 1000
     await asyncio.wait_for(end.transport.cut.wait(), 5)
+
+
+async def test_what_has_gone_out_no_longer_counts_as_waiting(end: End, loop: Loop) -> None:
+    """A client that is slow again and again, and takes everything each time, goes without nothing."""
+    typing = Frame("t" * 60_000, droppable=True)
+    for _ in range(3):
+        end.transport.stuck = True
+        end.websocket.send(Frame("first"))
+        loop.turn()
+        end.websocket.send(typing)
+        end.transport.stuck = False
+        end.websocket.resume_writing()
+        loop.turn()
+    assert end.transport.written.count(typing.wire) == 3

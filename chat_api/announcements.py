@@ -1,11 +1,13 @@
 """The events that the API announces, with the bodies that clients get and the rooms they go to."""
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 
 import orjson
 
 from shared import events
 from shared.events import Event, ReplyCancelRequested, chat_room, user_room
+from shared.ids import rfc3339
 from shared.telemetry import current_request_id, current_traceparent
 
 SOURCE = "/roomcast/api"
@@ -34,6 +36,34 @@ def member_changed(type_: str, name: str, chat_id: str, user_id: str, body: str)
     """`member-added` or `member-removed` for the chat and for the member's own devices."""
     return _event(
         type_, name=name, subject=chat_id, rooms=(chat_room(chat_id), user_room(user_id)), body=body.encode()
+    )
+
+
+def message_created(
+    chat_id: str,
+    message_id: str,
+    body: str,
+    *,
+    seq: int,
+    users: Sequence[str],
+    time: datetime,
+    request_id: str,
+    traceparent: str,
+) -> Event:
+    """`new-msg` for the chat, and `chat-activity` for its members; as the SQL that stores it records it."""
+    return Event(
+        type=events.MESSAGE_CREATED,
+        body=body.encode(),
+        source=SOURCE,
+        subject=chat_id,
+        name="new-msg",
+        rooms=(chat_room(chat_id),),
+        seq=seq,
+        users=tuple(users),
+        request_id=request_id,
+        traceparent=traceparent,
+        id=message_id,
+        time=rfc3339(time),
     )
 
 

@@ -32,11 +32,11 @@ from chat_api.maintenance import Maintenance
 from chat_api.members import Members
 from chat_api.messages import Messages
 from chat_api.newcomers import Newcomers
-from chat_api.outbox import Relay
 from chat_api.passwords import Passwords
 from chat_api.posting import Poster
 from chat_api.progress import Progress
 from chat_api.regeneration import Regeneration
+from chat_api.relay import Relay
 from chat_api.replies import Replies
 from chat_api.retention import Retention
 from chat_api.routes.auth import auth_endpoints, user_endpoints
@@ -82,6 +82,7 @@ class _Parts:
     authority: Authority
     passwords: Passwords
     poster: Poster
+    relay: Relay
     ended: EndedSessionsKeeper
 
     def connect(self) -> Awaitable[asyncpg.Connection]:
@@ -118,11 +119,15 @@ async def serve(
         await asyncio.wait([schema], timeout=FIRST_LOOK_SECONDS)
         configured = JwksKeys(settings.jwks_url, http) if _names_other_keys(settings) else None
         authority = Authority(keys, configured)
-        poster = Poster(lambda: connect(database_url))
+        publisher = EventPublisher(bus=bus, interest=InterestReader(redis))
+        relay = Relay(lambda: connect(database_url), publisher)
+        poster = Poster(lambda: connect(database_url), relay)
         ended = EndedSessionsKeeper(
             EndedSessions(redis), lambda: connect(database_url), access_seconds=settings.access_token_ttl
         )
-        parts = _Parts(settings, database_url, bus, redis, engine, keys, authority, passwords, poster, ended)
+        parts = _Parts(
+            settings, database_url, bus, redis, engine, keys, authority, passwords, poster, relay, ended
+        )
         if schema.done():
             await ended.once()  # before a gateway that waits for this API reads the set
         background = [poster.run(), _once_current(schema, _work(parts))]
@@ -181,8 +186,6 @@ async def _once_current(schema: asyncio.Task[None], work: Callable[[], Awaitable
 
 def _work(parts: _Parts) -> Callable[[], Awaitable[None]]:
     """What goes on without being asked for."""
-    publisher = EventPublisher(bus=parts.bus, interest=InterestReader(parts.redis))
-    relay = Relay(parts.connect, publisher)
     drafts = Drafts(parts.redis)
     replies, cancellation = Replies(parts.engine, drafts), Cancellation(parts.engine, drafts)
     settings = parts.settings
@@ -192,7 +195,7 @@ def _work(parts: _Parts) -> Callable[[], Awaitable[None]]:
 
     async def run() -> None:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(relay.run())
+            tasks.create_task(parts.relay.run())
             tasks.create_task(parts.ended.run())
             tasks.create_task(maintenance.run())
             tasks.create_task(backlog.run())

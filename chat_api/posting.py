@@ -1,20 +1,24 @@
 """Posting in groups: while one statement is in flight, the posts that arrive wait and go in the next.
 
 No post waits for a timer: with nothing in flight a post goes at once, alone. Each gets its own verdict from
-the SQL function `post_messages`, and one post's refusal touches no other.
+the SQL function `store_posts`, and one post's refusal touches no other.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import astuple, dataclass
+from contextlib import suppress
+from dataclasses import dataclass, fields
 from enum import StrEnum
-from typing import Final
+from operator import attrgetter
+from typing import Final, Protocol
 
 import asyncpg
 import structlog
 from prometheus_client import Histogram
 
+from chat_api.announcements import message_created
 from chat_api.database import DATABASE_ERRORS
+from chat_api.outbox import NOTIFY, Recorded
 
 log = structlog.get_logger()
 
@@ -29,13 +33,14 @@ GROUP_SIZE = Histogram(
 )
 
 _STATEMENT: Final = (
-    "SELECT ord, verdict, body FROM post_messages"
-    "($1::uuid[], $2, $3, $4, $5::uuid[], $6, $7, $8, $9, $10::uuid[], $11::uuid[], $12, $13)"
+    "SELECT verdict, body, time, seq, users, position FROM store_posts"
+    "($1::uuid[], $2, $3, $4, $5::uuid[], $6, $7, $8, $9, $10::uuid[], $11::uuid[], $12, $13, $14) "
+    "ORDER BY ord"
 )
 
 
 class Verdict(StrEnum):
-    """What became of a post; the words of `post_messages`."""
+    """What became of a post; the words of `store_posts`."""
 
     CREATED = "created"
     REPLAYED = "replayed"
@@ -48,7 +53,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """One message to be posted, its fields in the order of the parameters of `post_messages`."""
+    """One message to be posted, its fields in the order of the parameters of `store_posts`."""
 
     chat_id: str
     user_id: str
@@ -65,6 +70,9 @@ class Post:
     traceparent: str
 
 
+_values: Final = attrgetter(*(field.name for field in fields(Post)))
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """A verdict, and the message's JSON where it is CREATED or REPLAYED."""
@@ -77,14 +85,34 @@ class PostingUnavailableError(Exception):
     """The database did not take the post in time; whether it is stored is not known."""
 
 
+class Outbox(Protocol):
+    """Who publishes the events of what is stored, if this process is the one that does."""
+
+    @property
+    def leads(self) -> bool:
+        """Whether it does."""
+
+    def offer(self, recorded: Sequence[Recorded]) -> bool:
+        """Takes events that have just been committed, in order; whether it will publish them."""
+
+
 _Waiting = tuple[Post, "asyncio.Future[Outcome]"]
 
 
-class Poster:
-    """Takes posts one by one, stores them in groups on a connection of its own. `run()` does the work."""
+_VERDICTS: Final = {verdict.value: verdict for verdict in Verdict}
 
-    def __init__(self, connect: Callable[[], Awaitable[asyncpg.Connection]]) -> None:
+
+class Poster:
+    """Takes posts one by one, stores them in groups on a connection of its own. `run()` does the work.
+
+    Their events go to `outbox` where that publishes them; else those who do are notified.
+    """
+
+    def __init__(
+        self, connect: Callable[[], Awaitable[asyncpg.Connection]], outbox: Outbox | None = None
+    ) -> None:
         self._connect = connect
+        self._outbox = outbox
         self._connection: asyncpg.Connection | None = None
         self._waiting: list[_Waiting] = []
         self._arrived = asyncio.Event()
@@ -146,12 +174,23 @@ class Poster:
     async def _store(self, posts: Sequence[Post]) -> list[Outcome]:
         if self._connection is None or self._connection.is_closed():
             self._connection = await self._connect()
-        columns = zip(*map(astuple, posts), strict=True)
-        rows = await self._connection.fetch(_STATEMENT, *map(list, columns))
-        by_order = {
-            row["ord"]: Outcome(Verdict(row["verdict"]), (row["body"] or "").encode()) for row in rows
-        }
-        return [by_order[order] for order in range(1, len(posts) + 1)]
+        columns = zip(*map(_values, posts), strict=True)
+        leads = self._outbox is not None and self._outbox.leads
+        rows = await self._connection.fetch(_STATEMENT, *map(list, columns), not leads)
+        if leads:
+            await self._hand_over(self._connection, posts, rows)
+        return [Outcome(_VERDICTS[row["verdict"]], (row["body"] or "").encode()) for row in rows]
+
+    async def _hand_over(
+        self, connection: asyncpg.Connection, posts: Sequence[Post], rows: Sequence[asyncpg.Record]
+    ) -> None:
+        recorded = [
+            _recorded(post, row) for post, row in zip(posts, rows, strict=True) if row["position"] is not None
+        ]
+        assert self._outbox is not None  # it led a moment ago  # noqa: S101
+        if recorded and not self._outbox.offer(recorded):
+            with suppress(*DATABASE_ERRORS):  # it is stored; the next look finds it
+                await connection.execute(NOTIFY)
 
     async def _drop_connection(self) -> None:
         connection, self._connection = self._connection, None
@@ -163,3 +202,17 @@ def _fail(group: Sequence[_Waiting], error: Exception) -> None:
     for _, answer in group:
         if not answer.done():
             answer.set_exception(error)
+
+
+def _recorded(post: Post, row: asyncpg.Record) -> Recorded:
+    event = message_created(
+        post.chat_id,
+        post.message_id,
+        row["body"],
+        seq=row["seq"],
+        users=row["users"],
+        time=row["time"],
+        request_id=post.request_id,
+        traceparent=post.traceparent,
+    )
+    return Recorded(row["position"], row["time"], event)

@@ -86,3 +86,13 @@ async def database(postgres: PostgresServer) -> AsyncIterator[Database]:
     async with open_engine(url) as engine:
         yield Database(url, engine, connection)
     await connection.close()
+
+
+@pytest.fixture
+async def fresh(postgres: PostgresServer) -> AsyncIterator[Database]:
+    url = await postgres.new_database()
+    await migrations.upgrade(url)
+    connection = await connect(url)
+    async with open_engine(url) as engine:
+        yield Database(url, engine, connection)
+    await connection.close()

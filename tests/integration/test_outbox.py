@@ -1,49 +1,22 @@
 """The outbox's relay, on a real PostgreSQL."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import asyncpg
-import pytest
 from integration.conftest import Database
+from integration.relays import Ear
 from servers import PostgresServer
 from torture.proxy import Link
 
-from chat_api import migrations
-from chat_api.database import connect, open_engine
+from chat_api.database import connect
 from chat_api.members import TOLD_SECONDS, Members
-from chat_api.outbox import LOOK_SECONDS, SILENCE_SECONDS, Relay, record
-from shared.bus import BusUnavailableError
+from chat_api.outbox import record
+from chat_api.relay import SILENCE_SECONDS, Relay
+from chat_api.term import LOOK_SECONDS
 from shared.events import MEMBER_REMOVED, Event
 from shared.ids import new_id
-
-
-class Ear:
-    """Takes what is published; can be away."""
-
-    def __init__(self) -> None:
-        self.heard: list[Event] = []
-        self.away = False
-        self.seconds = 0.0
-        self.asked = asyncio.Event()
-        self.refused = asyncio.Event()
-        self._more = asyncio.Event()
-
-    async def publish(self, events: Sequence[Event]) -> None:
-        self.asked.set()
-        await asyncio.sleep(self.seconds)
-        if self.away:
-            self.refused.set()
-            raise BusUnavailableError("away")
-        self.heard += events
-        self._more.set()
-
-    async def until(self, number: int) -> None:
-        async with asyncio.timeout(10):
-            while len(self.heard) < number:
-                self._more.clear()
-                await self._more.wait()
 
 
 @asynccontextmanager
@@ -58,16 +31,6 @@ async def relaying(url: str, ear: Ear) -> AsyncIterator[asyncio.Task[None]]:
 
 def event(name: str) -> Event:
     return Event(type="chat.read", body=b'{"n":1}', subject=name, name="read", rooms=("chat:1",), seq=7)
-
-
-@pytest.fixture
-async def fresh(postgres: PostgresServer) -> AsyncIterator[Database]:
-    url = await postgres.new_database()
-    await migrations.upgrade(url)
-    connection = await connect(url)
-    async with open_engine(url) as engine:
-        yield Database(url, engine, connection)
-    await connection.close()
 
 
 async def tell(database: Database, *events: Event) -> None:

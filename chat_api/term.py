@@ -1,0 +1,218 @@
+"""One leader's term of relaying: what is offered or found in the outbox is published, then marked."""
+
+import asyncio
+from collections import Counter as Tally
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
+from time import monotonic
+from typing import Any, Final, Protocol, TypeVar
+
+import asyncpg
+from prometheus_client import Counter
+
+from chat_api.database import DATABASE_ERRORS
+from chat_api.horizon import Horizon
+from chat_api.outbox import Recorded, recorded_of
+from shared.events import Event
+
+T = TypeVar("T")
+
+BATCH: Final = 500
+LOOK_SECONDS: Final = 1.0
+"""How often the leader looks without a hint, and the others ask whether they can lead."""
+FINISH_SECONDS: Final = 3.0
+"""How long a leader that is told to stop goes on with what it is publishing."""
+MOST_UNMARKED: Final = 4 * BATCH
+
+RELAYED = Counter("roomcast_api_outbox_relayed_total", "Events published and marked so", ["type"])
+
+_LAST_POSITION: Final = "SELECT last_value FROM events_position"
+_MARK: Final = "UPDATE events SET published_at = now() WHERE id = ANY ($1) AND time >= $2 AND time <= $3"
+_LOOK: Final = """
+    SELECT pg_snapshot_xmin(seen.by)::text::bigint AS oldest_running,
+           pg_snapshot_xmax(seen.by)::text::bigint AS next_transaction, found.*
+    FROM (SELECT pg_current_snapshot() AS by) AS seen
+    LEFT JOIN LATERAL (
+        SELECT * FROM events WHERE published_at IS NULL AND {others} ORDER BY position LIMIT {batch}
+    ) AS found ON true
+    ORDER BY found.position
+"""
+_FIRST_LOOK: Final = _LOOK.format(others="true", batch=BATCH)
+_MARK_AND_LOOK: Final = f"WITH marked AS ({_MARK}) " + _LOOK.format(others="id <> ALL ($1)", batch=BATCH)
+"""One round trip; what it marks, it does not see as marked yet."""
+
+
+class Publisher(Protocol):
+    """Where the relay hands its events to."""
+
+    async def publish(self, events: Sequence[Event]) -> None:
+        """Publishes in order; returns when every one is confirmed, raises BusUnavailableError otherwise."""
+        ...
+
+
+class Term:
+    """Relays over the connection that holds the leader's lock.
+
+    Events that this process has just stored are offered to it, and published without being read again if
+    nothing can appear before them. Otherwise, when there is a hint, and every `LOOK_SECONDS`, it looks into
+    the outbox, which has them all.
+    """
+
+    def __init__(self, connection: asyncpg.Connection, publisher: Publisher) -> None:
+        self._connection = connection
+        self._publisher = publisher
+        self._horizon = Horizon(0)
+        self._awake = asyncio.Event()
+        self._hinted = True
+        self._looked = 0.0
+        self._offered: list[Recorded] = []
+        self._unmarked: list[Recorded] = []
+        self._marking: asyncio.Task[None] | None = None
+        self._over = False
+
+    @property
+    def lasts(self) -> bool:
+        """Whether what is offered now will be published."""
+        return not (self._over or self._connection.is_closed())
+
+    def hint(self) -> None:
+        """There may be something in the outbox, or something is wrong with the connection."""
+        self._hinted = True
+        self._awake.set()
+
+    def offer(self, recorded: Sequence[Recorded]) -> None:
+        """Takes events that have been committed, in order."""
+        self._offered += recorded
+        self._awake.set()
+
+    async def run(self) -> None:
+        """Relays until cancelled; what it has published then, it marks.
+
+        Raises:
+            BusUnavailableError: a batch was not confirmed; it is left unmarked.
+            OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError: the connection is lost.
+        """
+        try:
+            self._horizon = Horizon(await self._connection.fetchval(_LAST_POSITION))
+            while True:
+                await within(self._looked + LOOK_SECONDS - monotonic(), self._awake)
+                self._awake.clear()
+                await self._relay()
+        except asyncio.CancelledError:
+            self._over = True
+            with suppress(*DATABASE_ERRORS):
+                async with asyncio.timeout(FINISH_SECONDS):
+                    await self._mark()
+            raise
+        finally:
+            self._over = True
+            if self._marking is not None:
+                self._marking.cancel()
+                await asyncio.gather(self._marking, return_exceptions=True)
+
+    async def _relay(self) -> None:
+        if self._marking is not None and self._marking.done():
+            self._marking.result()
+            self._marking = None
+        due = self._hinted or monotonic() >= self._looked + LOOK_SECONDS
+        if not due and self._horizon.is_next([each.position for each in self._offered]):
+            offered, self._offered = self._offered, []
+            await _finished(self._take(offered))
+        elif due or self._offered:
+            recorded = await self._look()
+            while recorded:
+                recorded = await _finished(self._take_and_look(recorded))
+
+    async def _take(self, offered: Sequence[Recorded]) -> None:
+        """Publishes these, and has them marked while the next are published."""
+        await self._publish(offered)
+        self._horizon.take([each.position for each in offered])
+        self._unmarked += offered
+        if len(self._unmarked) >= MOST_UNMARKED:
+            await self._mark()
+        elif self._marking is None:
+            self._marking = asyncio.create_task(self._mark_all())
+            self._marking.add_done_callback(lambda _: self._awake.set())
+
+    async def _take_and_look(self, recorded: Sequence[Recorded]) -> Sequence[Recorded]:
+        """Publishes these and marks them; gives the next."""
+        await self._publish(recorded)
+        self._unmarked += recorded
+        return await self._look()
+
+    async def _look(self) -> Sequence[Recorded]:
+        """What stands in the outbox unpublished, the first of it; marks on the way what is published."""
+        await self._marked()
+        self._hinted, self._looked = False, monotonic()
+        self._offered.clear()  # they were committed, so this statement sees them
+        if self._unmarked:
+            taken, self._unmarked = self._unmarked, []
+            rows = await self._connection.fetch(_MARK_AND_LOOK, *_marks(taken))
+            _count(taken)
+        else:
+            rows = await self._connection.fetch(_FIRST_LOOK)
+        recorded = [recorded_of(row) for row in rows if row["position"] is not None]
+        self._horizon.looked(
+            [each.position for each in recorded],
+            oldest_running=rows[0]["oldest_running"],
+            next_transaction=rows[0]["next_transaction"],
+        )
+        return recorded
+
+    async def _publish(self, recorded: Sequence[Recorded]) -> None:
+        publishing = asyncio.ensure_future(self._publisher.publish([each.event for each in recorded]))
+        try:
+            while not (await asyncio.wait([publishing], timeout=LOOK_SECONDS))[0]:
+                await self._marked()
+                await self._connection.execute("SELECT 1")  # the leader lives, however long the bus takes
+            await publishing
+        finally:
+            publishing.cancel()
+            await asyncio.wait([publishing])
+
+    async def _mark_all(self) -> None:
+        while self._unmarked:
+            taken, self._unmarked = self._unmarked, []
+            await self._connection.execute(_MARK, *_marks(taken))
+            _count(taken)
+
+    async def _marked(self) -> None:
+        """Waits for the marking that is under way."""
+        if self._marking is not None:
+            await asyncio.shield(self._marking)
+            self._marking = None
+
+    async def _mark(self) -> None:
+        """Marks all that is published."""
+        await self._marked()
+        await self._mark_all()
+
+
+def _marks(recorded: Sequence[Recorded]) -> tuple[list[str], Any, Any]:
+    times = [each.time for each in recorded]
+    return [each.event.id for each in recorded], min(times), max(times)
+
+
+def _count(recorded: Sequence[Recorded]) -> None:
+    for type_, number in Tally(each.event.type for each in recorded).items():
+        RELAYED.labels(type_).inc(number)
+
+
+async def _finished(relaying: Coroutine[Any, Any, T]) -> T:
+    """Relays a batch, and when cancelled goes on for a bound: the next leader would publish it again."""
+    task = asyncio.create_task(relaying)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task], timeout=FINISH_SECONDS)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        raise
+
+
+async def within(seconds: float, event: asyncio.Event) -> None:
+    """Waits for an event, but no longer than that."""
+    # `wait_for` of Python 3.11 may swallow a cancellation.
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()

@@ -1,0 +1,149 @@
+"""Posts whose events the leader publishes without reading them again, on a real PostgreSQL."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import count
+
+import asyncpg
+import orjson
+from integration.conftest import Database
+from integration.relays import Ear
+from integration.test_group_posting import post_of
+
+from chat_api.access import lock_chat
+from chat_api.announcements import chat_read
+from chat_api.database import connect
+from chat_api.outbox import event_of, record
+from chat_api.posting import Poster
+from chat_api.relay import Relay
+from shared.ids import new_id
+
+
+class Instance:
+    """One API's poster and relay; `statements` are those that its relay sent."""
+
+    def __init__(self, database: Database, ear: Ear) -> None:
+        self._url = database.url
+        self.statements: list[str] = []
+        self.relay = Relay(self._watched, ear)
+        self.poster = Poster(lambda: connect(self._url), self.relay)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        tasks = [asyncio.create_task(each.run()) for each in (self.relay, self.poster)]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+    async def leading(self) -> None:
+        async with asyncio.timeout(10):
+            while not self.relay.leads:  # noqa: ASYNC110  a relay tells nobody
+                await asyncio.sleep(0.01)
+
+    async def _watched(self) -> asyncpg.Connection:
+        connection = await connect(self._url)
+        connection.add_query_logger(lambda logged: self.statements.append(logged.query))
+        return connection
+
+
+async def test_what_is_posted_at_the_leader_is_published_without_a_look(fresh: Database) -> None:
+    """The same event as the outbox holds, marked as published; one statement each, and a look a second."""
+    user = await fresh.user()
+    chat = await fresh.chat(user, await fresh.user())
+    ear = Ear()
+    instance = Instance(fresh, ear)
+    async with instance.running():
+        await instance.leading()
+        await instance.poster.post(post_of(chat, user))
+        await ear.until(1)
+        await instance.poster.post(post_of(chat, user))  # what ran at the first look has ended by the second
+        await ear.until(2)
+        instance.statements.clear()
+        began = asyncio.get_running_loop().time()
+        for number in range(3, 53):
+            await instance.poster.post(post_of(chat, user))
+            await ear.until(number)
+        looks = [each for each in instance.statements if "published_at IS NULL" in each]
+        assert len(looks) <= asyncio.get_running_loop().time() - began + 2
+    assert ear.heard == [event_of(row) for row in await fresh.events(chat)]
+    assert all(row["published_at"] for row in await fresh.events(chat))
+
+
+async def test_posts_and_other_changes_of_a_chat_are_published_in_the_order_of_their_commits(
+    fresh: Database,
+) -> None:
+    """Two instances post into two chats that others change meanwhile, at once or after a while."""
+    user = await fresh.user()
+    chats = [await fresh.chat(user) for _ in range(2)]
+    ear, numbers = Ear(), count()
+    here, there = Instance(fresh, ear), Instance(fresh, ear)
+
+    async def post(instance: Instance, chat: str) -> None:
+        for _ in range(40):
+            await instance.poster.post(post_of(chat, user))
+
+    async def change(chat: str, seconds: float) -> None:
+        for _ in range(40):
+            async with fresh.engine.begin() as connection:
+                await lock_chat(connection, chat, user)
+                await record(connection, chat_read(chat, user, next(numbers)))
+                await asyncio.sleep(seconds)
+
+    async with here.running():
+        await here.leading()
+        async with there.running():
+            await asyncio.gather(
+                *(post(instance, chat) for instance in (here, here, there) for chat in chats),
+                *(change(chat, seconds) for seconds in (0.0, 0.02) for chat in chats),
+            )
+            await ear.until(400)
+    for chat in chats:
+        recorded = [row["id"] for row in await fresh.events(chat)]
+        assert [each.id for each in ear.heard if each.subject == chat] == recorded
+
+
+async def test_a_post_at_another_instance_reaches_the_leader(fresh: Database) -> None:
+    user = await fresh.user()
+    chat = await fresh.chat(user)
+    leading, other = Ear(), Ear()
+    here, there = Instance(fresh, leading), Instance(fresh, other)
+    async with here.running():
+        await here.leading()
+        async with there.running():
+            async with asyncio.timeout(0.8):  # less than the look a second
+                await there.poster.post(post_of(chat, user))
+                await leading.until(1)
+    assert other.heard == []
+
+
+async def test_a_leader_that_goes_while_a_post_is_stored_has_the_next_one_notified(fresh: Database) -> None:
+    """It was not to notify anybody when the statement began."""
+    user = await fresh.user()
+    chat = await fresh.chat(user)
+    first, second = Ear(), Ear()
+    here, there = Instance(fresh, first), Instance(fresh, second)
+    relay = asyncio.create_task(here.relay.run())
+    poster = asyncio.create_task(here.poster.run())
+    await here.leading()
+    async with there.running():
+        async with fresh.engine.begin() as connection:
+            await lock_chat(connection, chat, user)
+            posting = asyncio.create_task(
+                here.poster.post(post_of(chat, user, message_id=(sent := new_id())))
+            )
+            async with asyncio.timeout(5):
+                while not await fresh.connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            relay.cancel()
+            await asyncio.wait([relay])
+            await there.leading()
+        async with asyncio.timeout(0.8):
+            assert orjson.loads((await posting).body)["id"] == sent
+            await second.until(1)
+    assert first.heard == []
+    poster.cancel()
+    await asyncio.wait([poster])

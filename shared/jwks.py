@@ -54,6 +54,12 @@ class JwksKeys:
         self._asked_at = float("-inf")
         self._refused = asyncio.Event()
         """An id that may be a new key's was taken for unknown: the set was fetched too lately."""
+        self._sought: set[str] = set()
+        """Unknown ids that the next fetch is to show."""
+        self._absent: frozenset[str] = frozenset()
+        """Those that the last one has not shown."""
+        self._fetched = asyncio.Event()
+        """Set, and replaced, at the end of each fetch."""
         self._answered = False
         self.loaded = False
 
@@ -98,12 +104,35 @@ class JwksKeys:
         """
         if (key := self._keys.get(kid)) is not None:
             return key
-        await self._ask_unless(lambda: kid in self._keys)
+        await self._ask_unless(lambda: kid in self._keys, seeking=kid)
         if (key := self._keys.get(kid)) is None and not self._answered:
             raise KeysUnavailableError(f"{self._url} does not answer with a JWK set")
         return key
 
-    async def _ask_unless(self, answered: Callable[[], bool]) -> None:
+    async def appears(self, kid: str, *, within: float) -> bool:
+        """Whether a key with this id, unknown until now, is in the set when it is next fetched.
+
+        At once False where the last fetch was made for this id too, or where the next may not be made
+        `within` so many seconds. Needs `run()`.
+
+        Raises:
+            KeysUnavailableError: the issuer did not answer.
+        """
+        due = max(0.0, self._asked_at + REFETCH_SECONDS - self._clock())
+        if kid in self._absent or due > within:
+            return kid in self._keys
+        self._sought.add(kid)
+        self._refused.set()
+        try:
+            async with asyncio.timeout(due + 2 * _FETCH_SECONDS):
+                await self._fetched.wait()
+        except TimeoutError:
+            return False
+        if not self._answered:
+            raise KeysUnavailableError(f"{self._url} does not answer with a JWK set")
+        return kid in self._keys
+
+    async def _ask_unless(self, answered: Callable[[], bool], seeking: str | None = None) -> None:
         """Fetches the set, unless a fetch that was under way has `answered`, or the last one is recent."""
         async with self._fetching:
             patience = REFETCH_SECONDS if self.loaded else _RETRY_SECONDS
@@ -112,6 +141,8 @@ class JwksKeys:
             if self._clock() - self._asked_at < patience:
                 self._refused.set()
             else:
+                if seeking is not None:
+                    self._sought.add(seeking)
                 await self._fetch()
                 # From its end on: those who waited for a slow answer do not ask once more each.
                 self._asked_at = self._clock()
@@ -133,6 +164,11 @@ class JwksKeys:
                 for kid, key in keys.items()
             }
             self._answered = self.loaded = True
+            self._absent = frozenset(self._sought - self._keys.keys())
+        finally:
+            self._sought.clear()
+            self._fetched.set()
+            self._fetched = asyncio.Event()
 
 
 def public_keys(document: bytes) -> dict[str, Ed25519PublicKey]:

@@ -24,6 +24,7 @@ __all__ = [
     "KeysUnavailableError",
     "TokenCode",
     "TokenRefusedError",
+    "UnknownKeyError",
     "Verifier",
 ]
 
@@ -46,6 +47,14 @@ class TokenRefusedError(Exception):
         super().__init__(f"{code}: {reason}" if reason else code)
         self.code: TokenCode = code
         self.reason = reason
+
+
+class UnknownKeyError(TokenRefusedError):
+    """It names a key that is not known: a made-up one, or one that is too new."""
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__("token_invalid", "signed with an unknown key")
+        self.key_id = key_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +108,8 @@ class Verifier:
         """What `token` says, if its signature, issuer, audience and times are right.
 
         Raises:
-            TokenRefusedError: it is missing, invalid or (all else being right) expired.
+            TokenRefusedError: it is missing, invalid or (all else being right) expired; an `UnknownKeyError`
+                where it may be good once the key is known.
             KeysUnavailableError: it names a key that cannot be looked up now.
         """
         if not token:
@@ -123,7 +133,7 @@ class Verifier:
         kid = _key_id(token)
         key = await self._keys.key(kid)
         if key is None:
-            raise TokenRefusedError("token_invalid", "signed with an unknown key")
+            raise UnknownKeyError(kid)
         try:
             payload = jwt.PyJWS().decode(token, key, algorithms=[ALGORITHM])
             said = orjson.loads(payload)

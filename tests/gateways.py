@@ -38,6 +38,7 @@ class ScriptedApi:
         status: what `sync` answers with, instead of 200.
         gate: `sync` answers once it is set.
         asked: the queries of all `sync` requests so far.
+        key_sets: how often the key set was asked for.
         refused_sessions: whose tokens `sync` refuses.
     """
 
@@ -55,6 +56,7 @@ class ScriptedApi:
         self.refused_sessions: set[str] = set()
         self.arrived = asyncio.Event()
         self.serves_keys = True
+        self.key_sets = 0
         self.url = ""
 
     def token(self, user_id: str, *, seconds: int = 900, **changes: Any) -> str:
@@ -95,6 +97,7 @@ class ScriptedApi:
             await runner.cleanup()
 
     async def _jwks(self, _: web.Request) -> web.Response:
+        self.key_sets += 1
         if not self.serves_keys:
             return web.Response(status=503)
         public = OKPAlgorithm.to_jwk(self.key.public_key(), as_dict=True)

@@ -39,6 +39,7 @@ from ws_gateway.http import application
 from ws_gateway.joining import Joining
 from ws_gateway.limits import Limits
 from ws_gateway.membership import Membership
+from ws_gateway.new_keys import PatientVerifier
 from ws_gateway.presence import RoomPresence
 from ws_gateway.relay import Relay
 from ws_gateway.resync import Resync
@@ -185,7 +186,11 @@ def _assembled(
     fanout = Fanout(rooms)
     engine = Engine(tasks=tasks, limits=limits)
     keys = JwksKeys(settings.jwks_url, http)
-    verifier = Verifier(keys, issuer=settings.jwt_issuer, audience=settings.jwt_audience)
+    verifier = PatientVerifier(
+        Verifier(keys, issuer=settings.jwt_issuer, audience=settings.jwt_audience),
+        keys,
+        seconds=limits.handshake_seconds,
+    )
     announcer = Announcer(EventPublisher(bus=bus, interest=InterestReader(redis)))
     presence = RoomPresence(instance=instance, store=Presence(redis), announce=announcer.announce)
     departed = Departed(instance=instance, store=Presence(redis), presence=presence)

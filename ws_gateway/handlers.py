@@ -8,7 +8,7 @@ import structlog
 
 from shared.events import TYPING, Event, chat_room
 from shared.ids import now, rfc3339
-from shared.tokens import KeysUnavailableError, TokenRefusedError, Verifier
+from shared.tokens import KeysUnavailableError, TokenRefusedError
 from ws_gateway.engine import Reply
 from ws_gateway.errors import (
     ForbiddenError,
@@ -26,6 +26,7 @@ from ws_gateway.errors import (
 from ws_gateway.joining import Joining
 from ws_gateway.membership import Membership
 from ws_gateway.metrics import FLOODING, LIMITED
+from ws_gateway.new_keys import PatientVerifier
 from ws_gateway.payloads import JoinChat, RefreshToken, Typing, canonical_id, chat_id_of, only
 from ws_gateway.sockets import Socket, Sockets
 from ws_gateway.token_life import TokenLife, unix_time_text
@@ -48,7 +49,7 @@ class Handlers:
         sockets: Sockets,
         membership: Membership,
         joining: Joining,
-        verifier: Verifier,
+        verifier: PatientVerifier,
         ended: Callable[[str], bool],
         token_life: TokenLife,
         announce: Callable[[Event], None],
@@ -147,7 +148,7 @@ class Handlers:
     async def _refresh_token(self, socket: Socket, arguments: list[Any], reply: Reply) -> None:
         token = RefreshToken.of(arguments).token
         try:
-            claims = await self._verifier.verify(token)
+            claims = await self._verifier.verify(token, socket.connection.address)
         except TokenRefusedError as error:
             raise token_error(error.code) from error
         except KeysUnavailableError as error:

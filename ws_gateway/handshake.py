@@ -6,9 +6,10 @@ from typing import Any, Final
 import structlog
 
 from shared.origins import Origins
-from shared.tokens import Claims, KeysUnavailableError, TokenRefusedError, Verifier
+from shared.tokens import Claims, KeysUnavailableError, TokenRefusedError
 from ws_gateway.engine import Arrival, ArrivalPostponedError, ArrivalRefusedError
 from ws_gateway.errors import TokenInvalidError, token_error
+from ws_gateway.new_keys import PatientVerifier
 
 log = structlog.get_logger()
 
@@ -23,7 +24,7 @@ class Handshake:
         self,
         *,
         origins: Origins,
-        verifier: Verifier,
+        verifier: PatientVerifier,
         ended: Callable[[str], bool],
         draining: Callable[[], bool],
     ) -> None:
@@ -43,7 +44,7 @@ class Handshake:
             raise ArrivalRefusedError(ORIGIN_FORBIDDEN, "Pages of this origin may not connect.")
         if self._draining():
             raise ArrivalRefusedError(DRAINING, "This gateway is about to stop; connect again.")
-        return await self._verified(arrival.auth)
+        return await self._verified(arrival.auth, arrival.connection.address)
 
     def check_still(self, claims: Claims) -> None:
         """Refuses a client whose session has ended, or that came too late, since it was checked.
@@ -56,10 +57,10 @@ class Handshake:
         if self._ended(claims.session_id):
             raise ArrivalRefusedError(TokenInvalidError.code, "The session has ended.")
 
-    async def _verified(self, auth: object) -> tuple[str, Claims]:
+    async def _verified(self, auth: object, address: str) -> tuple[str, Claims]:
         token = _token_in(auth)
         try:
-            claims = await self._verifier.verify(token)
+            claims = await self._verifier.verify(token, address)
         except TokenRefusedError as error:
             refusal = token_error(error.code)
             raise ArrivalRefusedError(refusal.code, refusal.message) from error

@@ -31,7 +31,7 @@ class Proxies:
         """The same, from the peer's address and the header's value."""
         found = peer
         for hop in reversed(forwarded.split(",")[-_MOST_HOPS:]):
-            if not self._trusts(found):
+            if not self.trusts(found):
                 break
             address = _address(hop)
             if address is None:
@@ -39,7 +39,8 @@ class Proxies:
             found = str(address)
         return found
 
-    def _trusts(self, text: str) -> bool:
+    def trusts(self, text: str) -> bool:
+        """Whether this is the address of a trusted proxy."""
         address = _address(text)
         return address is not None and any(address in network for network in self._trusted)
 

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Final
 
 import orjson
@@ -32,10 +33,27 @@ class TurnedAway:
         """The answer, with `Retry-After`."""
         return web.Response(
             status=self.status,
-            body=orjson.dumps({"code": self.code, "message": self.message}),
+            body=self._body,
             content_type="application/json",
-            headers={hdrs.RETRY_AFTER: str(max(1, math.ceil(self.retry_after)))},
+            headers={hdrs.RETRY_AFTER: self._seconds},
         )
+
+    def wire(self) -> bytes:
+        """The same for who has not asked yet; the connection ends with it."""
+        body = self._body
+        head = (
+            f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\nRetry-After: {self._seconds}\r\nConnection: close\r\n\r\n"
+        )
+        return head.encode() + body
+
+    @property
+    def _body(self) -> bytes:
+        return orjson.dumps({"code": self.code, "message": self.message})
+
+    @property
+    def _seconds(self) -> str:
+        return str(max(1, math.ceil(self.retry_after)))
 
 
 class Admission:

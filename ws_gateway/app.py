@@ -28,7 +28,7 @@ from ws_gateway.access import CONNECTIONS, ChatAccess
 from ws_gateway.admission import Admission
 from ws_gateway.announcer import Announcer
 from ws_gateway.departed import Departed
-from ws_gateway.door import Door, Opening
+from ws_gateway.door import Door, House
 from ws_gateway.drain import Drain
 from ws_gateway.engine import Engine
 from ws_gateway.fanout import Fanout
@@ -36,6 +36,7 @@ from ws_gateway.gateway import Gateway
 from ws_gateway.handlers import Handlers
 from ws_gateway.handshake import Handshake
 from ws_gateway.http import application
+from ws_gateway.http_connection import HttpConnections
 from ws_gateway.joining import Joining
 from ws_gateway.limits import Limits
 from ws_gateway.membership import Membership
@@ -48,6 +49,7 @@ from ws_gateway.sessions import LiveSessions
 from ws_gateway.settings import GatewaySettings
 from ws_gateway.sockets import Socket, Sockets
 from ws_gateway.token_life import TokenLife
+from ws_gateway.visitors import Visitors
 
 log = structlog.get_logger()
 
@@ -83,7 +85,7 @@ async def serve(
         ):
             await _within(SESSIONS_SECONDS, parts.sessions.loaded.wait())
             async with http_server(
-                parts.application(bus, limits),
+                parts.application(bus),
                 settings.gateway_host,
                 settings.gateway_port,
                 variables="GATEWAY",
@@ -103,7 +105,8 @@ class _Parts:
     origins: Origins
     admission: Admission
     proxies: Proxies
-    handshake_seconds: float
+    connections: HttpConnections
+    limits: Limits
     keys: JwksKeys
     leases: InterestLeases
     engine: Engine
@@ -133,13 +136,17 @@ class _Parts:
 
     def entrance(self, of_aiohttp: ProtocolFactory) -> ProtocolFactory:
         """Takes WebSockets straight from their connections; aiohttp gets the rest."""
+        house = House(
+            engine=self.engine,
+            of_aiohttp=of_aiohttp,
+            connections=self.connections,
+            proxies=self.proxies,
+            may_open=lambda address: self.keys.loaded and self.admission.admits(address),
+            seconds=self.limits.handshake_seconds,
+        )
+        return lambda: Door(house)
 
-        def may_open(opening: Opening, peer: str) -> bool:
-            return self.keys.loaded and self.admission.admits(self.proxies.behind(peer, opening.forwarded))
-
-        return lambda: Door(self.engine, of_aiohttp, may_open=may_open, seconds=self.handshake_seconds)
-
-    def application(self, bus: Bus, limits: Limits) -> web.Application:
+    def application(self, bus: Bus) -> web.Application:
         return application(
             engine=self.engine,
             origins=self.origins,
@@ -147,7 +154,8 @@ class _Parts:
             can_verify=lambda: self.keys.loaded,
             admission=self.admission,
             proxies=self.proxies,
-            limits=limits,
+            connections=self.connections,
+            limits=self.limits,
         )
 
     def _checks(self, bus: Bus) -> dict[str, Check]:
@@ -182,7 +190,7 @@ def _assembled(
     tasks: asyncio.TaskGroup,
 ) -> _Parts:
     instance = _instance_name()
-    sockets, rooms = Sockets(), Rooms()
+    sockets, rooms, proxies = Sockets(), Rooms(), Proxies(settings.trusted_proxies)
     fanout = Fanout(rooms)
     engine = Engine(tasks=tasks, limits=limits)
     keys = JwksKeys(settings.jwks_url, http)
@@ -262,8 +270,9 @@ def _assembled(
         instance=instance,
         origins=origins,
         admission=Admission(limits, connections=lambda: engine.connections),
-        proxies=Proxies(settings.trusted_proxies),
-        handshake_seconds=limits.handshake_seconds,
+        proxies=proxies,
+        connections=HttpConnections(Visitors(limits, proxies), seconds=limits.handshake_seconds),
+        limits=limits,
         keys=keys,
         leases=leases,
         engine=engine,

@@ -19,7 +19,7 @@ class Connection(ABC):
     Attributes:
         sid: its Engine.IO id, which its client knows.
         origin: the `Origin` header of its first request.
-        address: the peer's IP address, "" when unknown.
+        address: where its client is: its peer, or whom trusted proxies speak for; "" when unknown.
         socket: the id of its Socket.IO socket, from the client's CONNECT on.
         connected: the client was told that its socket is connected.
         ended: it is no more; nothing is sent or received.

@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from typing import Final, cast
 from urllib.parse import parse_qsl
 
+from shared.proxies import Proxies
 from ws_gateway.engine import Engine
+from ws_gateway.http_connection import HttpConnection, HttpConnections
 from ws_gateway.metrics import HANDSHAKE_TIMEOUT, LIMITED
 from ws_gateway.websocket import WebSocket
 
@@ -24,6 +26,8 @@ MAX_UNSENT_BYTES: Final = 128 * 1024
 """What the kernel takes for a client beyond what is on its way: it would take megabytes of a slow one."""
 UNSENT_OPTION: Final[int | None] = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 MAX_HEAD_BYTES: Final = 16 * 1024
+FAREWELL_SECONDS: Final = 1.0
+"""How long who is turned away has to read why."""
 
 _ACCEPT_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _REQUEST_LINE: Final = re.compile(rb"GET /socket\.io/?\?([!-~]*) HTTP/1\.1\Z")
@@ -126,37 +130,54 @@ def acceptance(key: bytes) -> bytes:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class House:
+    """What doors lead into.
+
+    Attributes:
+        of_aiohttp: makes the protocol that serves what is no WebSocket.
+        may_open: whether a client at this address may have a new session now; aiohttp tells it why not.
+        seconds: a client has them for its first request.
+    """
+
+    engine: Engine
+    of_aiohttp: Callable[[], asyncio.Protocol]
+    connections: HttpConnections
+    proxies: Proxies
+    may_open: Callable[[str], bool]
+    seconds: float
+
+
 class Door(asyncio.Protocol):
     """One TCP connection until it is known what it is for."""
 
-    __slots__ = ("_engine", "_head", "_may_open", "_otherwise", "_seconds", "_timer", "_transport")
+    __slots__ = ("_head", "_house", "_peer", "_timer", "_transport")
 
-    def __init__(
-        self,
-        engine: Engine,
-        otherwise: Callable[[], asyncio.Protocol],
-        may_open: Callable[[Opening, str], bool],
-        seconds: float,
-    ) -> None:
-        """`otherwise` makes the protocol that serves the rest; a client has `seconds` for its first request.
-
-        `may_open` says whether a client at an address may have a new session now; aiohttp tells it why not.
-        """
-        self._engine = engine
-        self._otherwise = otherwise
-        self._may_open = may_open
-        self._seconds = seconds
+    def __init__(self, house: House) -> None:
+        self._house = house
         self._head = b""
+        self._peer = ""
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has come."""
-        self._transport = cast("asyncio.Transport", transport)
-        self._timer = asyncio.get_running_loop().call_later(self._seconds, self._give_up)
-        if (own := transport.get_extra_info("socket")) is not None and UNSENT_OPTION is not None:
+        own = cast("asyncio.Transport", transport)
+        self._peer = str((own.get_extra_info("peername") or ("",))[0])
+        if (refusal := self._house.connections.visitors.turned_away(self._peer)) is not None:
+            self._turn_away(own, refusal.wire())
+            return
+        self._transport = own
+        self._timer = asyncio.get_running_loop().call_later(self._house.seconds, self._give_up)
+        if (tcp := own.get_extra_info("socket")) is not None and UNSENT_OPTION is not None:
             with suppress(OSError):
-                own.setsockopt(socket.IPPROTO_TCP, UNSENT_OPTION, MAX_UNSENT_BYTES)
+                tcp.setsockopt(socket.IPPROTO_TCP, UNSENT_OPTION, MAX_UNSENT_BYTES)
+
+    def _turn_away(self, transport: asyncio.Transport, answer: bytes) -> None:
+        """Says why before anything is asked; a close would take that back when the request comes then."""
+        transport.write(answer)
+        transport.write_eof()
+        self._timer = asyncio.get_running_loop().call_later(FAREWELL_SECONDS, transport.abort)
 
     def _give_up(self) -> None:
         LIMITED.labels(HANDSHAKE_TIMEOUT).inc()
@@ -165,10 +186,13 @@ class Door(asyncio.Protocol):
 
     def connection_lost(self, _: Exception | None) -> None:
         """It went before it said what it wanted."""
-        self._done()
+        if self._done() is not None:
+            self._house.connections.visitors.left(self._peer)
 
     def data_received(self, data: bytes) -> None:
         """Waits for the whole head of the first request."""
+        if self._transport is None:
+            return
         self._head += data
         end = self._head.find(b"\r\n\r\n")
         if end < 0 and len(self._head) < MAX_HEAD_BYTES:
@@ -176,28 +200,32 @@ class Door(asyncio.Protocol):
         transport = self._done()
         if transport is None:
             return
-        opening = opening_of(self._head[:end]) if end >= 0 and self._engine.direct else None
+        opening = opening_of(self._head[:end]) if end >= 0 and self._house.engine.direct else None
         websocket = None if opening is None else self._opened(transport, opening)
         if websocket is None:
             self._hand_over(transport)
-        elif rest := self._head[end + 4 :]:
-            websocket.data_received(rest)
+        else:
+            self._house.connections.visitors.left(self._peer)
+            if rest := self._head[end + 4 :]:
+                websocket.data_received(rest)
         self._head = b""
 
     def _opened(self, transport: asyncio.Transport, opening: Opening) -> WebSocket | None:
-        address = str((transport.get_extra_info("peername") or ("",))[0])
+        engine = self._house.engine
         if opening.eio_sid:
-            polled = self._engine.upgradable(opening.eio_sid)
+            polled = engine.upgradable(opening.eio_sid)
             if polled is None:
                 return None
-            return self._engine.open_upgrade(transport, polled, acceptance(opening.key))
-        if not self._may_open(opening, address):
+            return engine.open_upgrade(transport, polled, acceptance(opening.key))
+        address = self._house.proxies.behind(self._peer, opening.forwarded)
+        if not self._house.may_open(address):
             return None
         accepted = acceptance(opening.key)
-        return self._engine.open_direct(transport, accepted, origin=opening.origin, address=address)
+        return engine.open_direct(transport, accepted, origin=opening.origin, address=address)
 
     def _hand_over(self, transport: asyncio.Transport) -> None:
-        protocol = self._otherwise()
+        house = self._house
+        protocol = HttpConnection(house.of_aiohttp(), all_=house.connections, peer=self._peer)
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
         protocol.data_received(self._head)

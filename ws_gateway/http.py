@@ -13,6 +13,7 @@ from shared.proxies import Proxies
 from shared.telemetry import http_middleware
 from ws_gateway.admission import Admission
 from ws_gateway.engine import Engine
+from ws_gateway.http_connection import HttpConnections
 from ws_gateway.limits import Limits
 from ws_gateway.metrics import HANDSHAKE_TIMEOUT, LIMITED, PAYLOAD_TOO_LARGE
 
@@ -28,6 +29,7 @@ def application(
     can_verify: Callable[[], bool],
     admission: Admission,
     proxies: Proxies,
+    connections: HttpConnections,
     limits: Limits,
 ) -> web.Application:
     """The application to serve.
@@ -39,18 +41,24 @@ def application(
         if "sid" not in request.query and request.method == hdrs.METH_GET:
             if not can_verify():
                 return web.Response(status=503, text="Not ready", headers={hdrs.RETRY_AFTER: RETRY_SECONDS})
-            if (refusal := admission.turned_away(proxies.address(request))) is not None:
+            address = proxies.address(request)
+            if (refusal := admission.turned_away(address)) is not None:
                 return refusal.response()
+            if address != request.remote:
+                request = request.clone(remote=address)
         if "j" in request.query:  # JSONP ended with Socket.IO 2
             return web.Response(status=400, text="JSONP is not supported")
         await _whole(request, limits.handshake_seconds)
-        response: web.StreamResponse = await engine.handle_request(request)
+        if request.headers.get(hdrs.UPGRADE, "").lower() == "websocket":
+            with connections.may_be_websocket(request.transport):
+                return await engine.handle_request(request)
+        response = await engine.handle_request(request)
         if not response.prepared:
             response.headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
         return response
 
     app = web.Application(
-        middlewares=[_observed_but_for(PATHS), cors_middleware(origins)],
+        middlewares=[_asked(connections), _observed_but_for(PATHS), cors_middleware(origins)],
         client_max_size=limits.max_payload,
         handler_args={
             "auto_decompress": False
@@ -77,6 +85,17 @@ async def _whole(request: web.Request, seconds: float) -> None:
     except web.HTTPRequestEntityTooLarge:
         LIMITED.labels(PAYLOAD_TOO_LARGE).inc()
         raise
+
+
+def _asked(connections: HttpConnections) -> Middleware:
+    """Has it known on which connections something is asked."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        with connections.asked(request.transport):
+            return await handler(request)
+
+    return middleware
 
 
 def _observed_but_for(paths: tuple[str, ...]) -> Middleware:

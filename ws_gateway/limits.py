@@ -21,11 +21,13 @@ class Limits:
         max_waiting: bytes of events that may wait for a client that does not read.
         sockets_per_user: sockets of one user at once.
         max_sockets: sockets at once.
+        http_connections: TCP connections at once that are no WebSockets, not yet or never.
+        http_connections_per_address: the same from one address.
         handshakes_per_second: connections that may be opened in the long run, by all together.
         handshakes_per_address: the same from one address.
         handshake_seconds: for each step from the TCP connection to the socket.
         held_events: events of a room that are kept while a socket joins it.
-        limited: whether rates, and `sockets_per_user`, are kept to.
+        limited: whether rates, `sockets_per_user` and `http_connections_per_address` are kept to.
     """
 
     max_payload: int = 65_536
@@ -35,6 +37,8 @@ class Limits:
     max_waiting: int = 1024 * 1024
     sockets_per_user: int = 250
     max_sockets: int = 50_000
+    http_connections: int = 10_000
+    http_connections_per_address: int = 1000
     handshakes_per_second: int = 500
     handshakes_per_address: int = 250
     handshake_seconds: float = 10.0
@@ -56,6 +60,8 @@ class Limits:
             max_waiting=settings.gateway_max_waiting,
             sockets_per_user=settings.gateway_sockets_per_user,
             max_sockets=settings.gateway_max_sockets,
+            http_connections=settings.gateway_http_connections,
+            http_connections_per_address=settings.gateway_http_connections_per_address,
             handshakes_per_second=settings.gateway_handshakes_per_second,
             handshakes_per_address=settings.gateway_handshakes_per_address,
             handshake_seconds=settings.gateway_handshake_seconds,

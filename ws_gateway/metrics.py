@@ -6,6 +6,9 @@ from prometheus_client import Counter, Gauge
 
 SOCKETS: Final = Gauge("roomcast_gateway_sockets", "Connected sockets.")
 CONNECTIONS: Final = Gauge("roomcast_gateway_connections", "Open connections, with a socket or without.")
+HTTP_CONNECTIONS: Final = Gauge(
+    "roomcast_gateway_http_connections", "TCP connections that are no WebSockets, not yet or never."
+)
 ROOMS: Final = Gauge("roomcast_gateway_rooms", "Rooms with at least one socket here.")
 DELIVERIES: Final = Counter("roomcast_gateway_deliveries", "Frames handed to sockets.")
 EVENTS: Final = Counter("roomcast_gateway_events", "Events from the bus.", ["type"])

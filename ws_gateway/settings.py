@@ -21,6 +21,8 @@ class GatewaySettings(Settings):
     gateway_max_waiting: WholeNumber = _number(1_048_576, 65_536, 67_108_864, "a number of bytes")
     gateway_sockets_per_user: WholeNumber = _number(250, 1, 1_000_000)
     gateway_max_sockets: WholeNumber = _number(50_000, 1, 1_000_000)
+    gateway_http_connections: WholeNumber = _number(10_000, 1, 1_000_000)
+    gateway_http_connections_per_address: WholeNumber = _number(1000, 1, 1_000_000)
     gateway_handshakes_per_second: WholeNumber = _number(500, 1, 100_000)
     gateway_handshakes_per_address: WholeNumber = _number(250, 1, 100_000)
     gateway_handshake_seconds: WholeNumber = _number(10, 1, 60, "a number of seconds")

@@ -97,9 +97,11 @@ class StockServer:
     async def handle_request(self, request: web.Request) -> web.StreamResponse:
         """Answers an Engine.IO request."""
         try:
-            response: web.StreamResponse = await self._server.handle_request(request)
+            response = await self._server.handle_request(request)
         except KeyError:  # python-engineio, of a body for a session that has just ended
             return web.Response(status=400, text="Invalid session")
+        if not isinstance(response, web.StreamResponse):  # a WebSocket that could not be opened
+            return web.Response(status=400, text="No WebSocket handshake")
         return response
 
     def upgradable(self, eio_sid: str) -> "Polled | None":

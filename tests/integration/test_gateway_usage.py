@@ -125,6 +125,9 @@ async def test_a_socket_that_floods_is_closed() -> None:
     limits = Limits(events_per_second=5, burst=5)
     async with limited(limits) as gateway, counted("rate_limited"), counted("flooding"):
         raw = await RawSocket.joined(gateway.url, gateway.api.token("ada"))
+        answers = [await raw.ask("heartbeat") for _ in range(10)]
+        assert [answer["ok"] for answer in answers[:5]] == [True] * 5
+        assert answers[-1]["error"]["code"] == "rate_limited"
         for _ in range(200):
             raw.text(b'42["heartbeat"]')
         async with asyncio.timeout(5):

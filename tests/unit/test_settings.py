@@ -89,6 +89,8 @@ def test_every_wrong_value_is_reported_at_once(monkeypatch: pytest.MonkeyPatch) 
         "GATEWAY_MAX_WAITING": "1000",
         "GATEWAY_SOCKETS_PER_USER": "0",
         "GATEWAY_MAX_SOCKETS": "many",
+        "GATEWAY_HTTP_CONNECTIONS": "0",
+        "GATEWAY_HTTP_CONNECTIONS_PER_ADDRESS": "none",
         "GATEWAY_HANDSHAKES_PER_SECOND": "-1",
         "GATEWAY_HANDSHAKES_PER_ADDRESS": "0",
         "GATEWAY_HANDSHAKE_SECONDS": "61",

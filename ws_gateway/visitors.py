@@ -1,0 +1,95 @@
+"""How many TCP connections there may be that are no WebSockets: not yet, or never."""
+
+from collections import Counter, OrderedDict, defaultdict
+from typing import Final, Protocol
+
+from shared.proxies import Proxies, one_customer
+from ws_gateway.admission import FULL_RETRY_SECONDS, TurnedAway
+from ws_gateway.limits import Limits
+from ws_gateway.metrics import HTTP_CONNECTIONS, LIMITED
+
+TOO_MANY: Final = "too_many_connections"
+
+
+class Visitor(Protocol):
+    """A connection that may be idle.
+
+    Attributes:
+        peer: the address of its other end.
+    """
+
+    peer: str
+
+    def close(self) -> None:
+        """Ends it."""
+
+
+class Visitors:
+    """Counts connections from their first moment on, in all and by address; idle ones make room for others.
+
+    Trusted proxies have as many as there may be in all: they speak for many.
+    """
+
+    def __init__(self, limits: Limits, proxies: Proxies) -> None:
+        self._most = limits.http_connections
+        self._each = limits.http_connections_per_address
+        self._one_may_have_all = not limits.limited
+        self._proxies = proxies
+        self._here: Counter[str] = Counter()
+        self._all = 0
+        self._idle: OrderedDict[Visitor, str] = OrderedDict()
+        self._idle_of: defaultdict[str, OrderedDict[Visitor, None]] = defaultdict(OrderedDict)
+
+    def turned_away(self, peer: str) -> TurnedAway | None:
+        """Why a connection from `peer` may not stay; None when it may: it has a place until it has `left`."""
+        customer = one_customer(peer)
+        refusal = self._refusal(customer, peer)
+        if refusal is not None:
+            LIMITED.labels(refusal.code).inc()
+            return refusal
+        self.came(peer)
+        return None
+
+    def came(self, peer: str) -> None:
+        """A connection has a place, whether there was one or not: it is no WebSocket after all."""
+        self._here[one_customer(peer)] += 1
+        self._all += 1
+        HTTP_CONNECTIONS.set(self._all)
+
+    def left(self, peer: str) -> None:
+        """A connection that had a place is gone, or a WebSocket."""
+        customer = one_customer(peer)
+        self._here[customer] -= 1
+        if not self._here[customer]:
+            del self._here[customer]
+        self._all -= 1
+        HTTP_CONNECTIONS.set(self._all)
+
+    def idle(self, visitor: Visitor) -> None:
+        """Nothing is asked on this connection now."""
+        customer = one_customer(visitor.peer)
+        self._idle[visitor] = customer
+        self._idle_of[customer][visitor] = None
+
+    def busy(self, visitor: Visitor) -> None:
+        """Something is, or it is gone; safe to repeat."""
+        customer = self._idle.pop(visitor, None)
+        if customer is not None:
+            del self._idle_of[customer][visitor]
+            if not self._idle_of[customer]:
+                del self._idle_of[customer]
+
+    def _refusal(self, customer: str, peer: str) -> TurnedAway | None:
+        free = self._one_may_have_all or self._here[customer] < self._each or self._proxies.trusts(peer)
+        if not free and not self._make_room(next(iter(self._idle_of.get(customer, ())), None)):
+            return TurnedAway(429, TOO_MANY, "Too many connections from this address.", FULL_RETRY_SECONDS)
+        if self._all >= self._most and not self._make_room(next(iter(self._idle), None)):
+            return TurnedAway(503, TOO_MANY, "This gateway holds all that it may.", FULL_RETRY_SECONDS)
+        return None
+
+    def _make_room(self, longest_idle: Visitor | None) -> bool:
+        """Closes a connection, which has `left` then; False when there is none."""
+        if longest_idle is None:
+            return False
+        longest_idle.close()
+        return True

@@ -19,32 +19,43 @@ from shared.events import Event
 
 PING: Final = "AsyncSocket._send_ping"
 """Sleeps for up to 25 s after its connection has ended: it is not counted."""
+SERVING: Final = "RequestHandler.start"
+"""aiohttp's task for an HTTP connection."""
 MIB: Final = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a process uses: resident bytes, tasks, open files, sockets."""
+    """What a process uses: resident bytes, tasks, open files, sockets, HTTP connections.
+
+    The latter are for their clients to keep; each is a task and a file, which are not counted among these.
+    """
 
     memory: int
     tasks: int
     files: int
     sockets: int
+    connections: int
 
     def __str__(self) -> str:
-        return f"{self.memory / MIB:.1f} MiB, {self.tasks} tasks, {self.files} files, {self.sockets} sockets"
+        return (
+            f"{self.memory / MIB:.1f} MiB, {self.tasks} tasks, {self.files} files, {self.sockets} sockets, "
+            f"{self.connections} HTTP connections"
+        )
 
 
 async def usage(service: Service) -> Usage:
     """What a gateway uses now."""
     process = psutil.Process(service.process.pid)
+    tasks = await service.metric("roomcast_tasks")
+    pings = await service.metric("roomcast_tasks", coroutine=PING)
+    connections = int(await service.metric("roomcast_tasks", coroutine=SERVING))
     return Usage(
         memory=int(process.memory_info().rss),
-        tasks=int(
-            await service.metric("roomcast_tasks") - await service.metric("roomcast_tasks", coroutine=PING)
-        ),
-        files=int(process.num_fds()),
+        tasks=int(tasks - pings) - connections,
+        files=int(process.num_fds()) - connections,
         sockets=int(await service.metric("roomcast_gateway_sockets")),
+        connections=connections,
     )
 
 

@@ -43,6 +43,8 @@ GROWTH_BYTES: Final = 24 * MIB
 GROWTH_TASKS: Final = 5
 GROWTH_FILES: Final = 10
 """Pools of connections breathe."""
+GROWTH_CONNECTIONS: Final = 64
+"""Clients' pools widen when the machine is late once, and take turns, so that none of theirs idles."""
 
 
 @dataclass(slots=True)
@@ -149,6 +151,7 @@ def grown(unit: Unit, before: Usage, after: Usage) -> bool:
         after.memory - before.memory > GROWTH_BYTES
         or after.tasks - before.tasks > GROWTH_TASKS
         or after.files - before.files > GROWTH_FILES
+        or after.connections - before.connections > GROWTH_CONNECTIONS
     )
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Self
 
 from chat_api.problems import ValidationFailed
-from shared.ids import as_uuid
+from shared.ids import canonical_uuid
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Cursor:
             padded = text + "=" * (-len(text) % 4)
             time, _, chat_id = urlsafe_b64decode(padded.encode("ascii")).decode("ascii").partition(" ")
             parsed = datetime.fromisoformat(time)
-            if parsed.tzinfo is None or as_uuid(chat_id) is None:
+            if parsed.tzinfo is None or canonical_uuid(chat_id) is None:
                 raise ValueError
         except ValueError:
             raise ValidationFailed(

@@ -24,11 +24,11 @@ from chat_api.problems import (
     Unavailable,
 )
 from shared import events
-from shared.ids import as_uuid, new_id, now
+from shared.ids import canonical_uuid, new_id, now
 from shared.telemetry import current_request_id, current_traceparent
 
 _MENTION: Final = re.compile(r"(?<!\w)@assistant(?!\w)", re.IGNORECASE)
-NO_MESSAGE: Final = UUID(int=0)
+NO_MESSAGE: Final = str(UUID(int=0))
 """What a `replyTo` that is no UUID stands for."""
 _MESSAGE: Final = text(
     "SELECT user_id, deleted_at FROM messages "
@@ -122,12 +122,12 @@ class Messages:
 
 
 def _post(user_id: str, session_id: str, new: NewMessage, key: str | None) -> Post:
-    chat_id = as_uuid(new.chat_id)
+    chat_id = canonical_uuid(new.chat_id)
     if chat_id is None:
         raise NotFound("There is no such chat, or you are not a member of it.")
-    reply_to = None if new.reply_to is None else str(as_uuid(new.reply_to) or NO_MESSAGE)
+    reply_to = None if new.reply_to is None else canonical_uuid(new.reply_to) or NO_MESSAGE
     return Post(
-        chat_id=str(chat_id),
+        chat_id=chat_id,
         user_id=user_id,
         session_id=session_id,
         content=new.content,
@@ -135,7 +135,7 @@ def _post(user_id: str, session_id: str, new: NewMessage, key: str | None) -> Po
         metadata=None if new.metadata is None else orjson.dumps(new.metadata).decode(),
         mention=_MENTION.search(new.content) is not None,
         key=key,
-        fingerprint=None if key is None else _fingerprint(str(chat_id), new.content, reply_to, new.metadata),
+        fingerprint=None if key is None else _fingerprint(chat_id, new.content, reply_to, new.metadata),
         message_id=new_id(),
         reply_id=new_id(),
         request_id=current_request_id(),

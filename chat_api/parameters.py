@@ -9,7 +9,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from chat_api.decoding import field_path, fits_text, misfits, single_values
 from chat_api.problems import FieldError, NotFound, ValidationFailed
-from shared.ids import as_uuid
+from shared.ids import canonical_uuid
 
 _INTEGER: Final = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 _MAX_USER_ID: Final = 255
@@ -39,8 +39,8 @@ def path_values(request: web.Request) -> Mapping[str, str]:
             if len(value) > _MAX_USER_ID or not fits_text(value):
                 raise NotFound
             values[name] = value
-        elif (parsed := as_uuid(value)) is not None:
-            values[name] = str(parsed)
+        elif (identity := canonical_uuid(value)) is not None:
+            values[name] = identity
         else:
             raise NotFound
     return values

@@ -13,12 +13,15 @@ import structlog
 from aiohttp.http_exceptions import HttpProcessingError
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from shared.correlation import current_request_id
+
 
 def configure(service: str, *, as_json: bool, level: str) -> None:
     """Sets up structlog and `logging`; `level` is one of their words, such as "info"."""
     threshold = logging.getLevelNamesMapping()[level.upper()]
     shared_steps: list[Processor] = [
         structlog.contextvars.merge_contextvars,
+        _request_named,
         _service_named(service),
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
@@ -54,6 +57,12 @@ def _not_what_was_sent(record: logging.LogRecord) -> bool:
         structlog.get_logger().info("http.malformed", error=type(error).__name__)
         return False
     return True
+
+
+def _request_named(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    if request_id := current_request_id():
+        event.setdefault("request_id", request_id)
+    return event
 
 
 def _service_named(service: str) -> Processor:

@@ -4,7 +4,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
+from functools import cache
 from typing import Any, Final
 
 import structlog
@@ -13,8 +13,18 @@ from aiohttp.typedefs import Handler, Middleware
 from prometheus_client import Histogram
 
 from shared import logs, ops, tracing
+from shared.correlation import current_request_id, current_traceparent, request_context, trace_context
 from shared.ids import new_id
 from shared.settings import Settings
+
+__all__ = [
+    "configure",
+    "current_request_id",
+    "current_traceparent",
+    "http_middleware",
+    "request_context",
+    "span",
+]
 
 log = structlog.get_logger()
 
@@ -29,9 +39,6 @@ _FITTING_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:+/=@-]{1,128}")
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _CLIENT_GONE: Final = 499
 
-_request_id: ContextVar[str] = ContextVar("request_id", default="")
-_traceparent: ContextVar[str] = ContextVar("traceparent", default="")
-
 
 def configure(service: str, settings: Settings) -> None:
     """Sets up logs and, where a collector is configured, traces; once in a process, before others log."""
@@ -40,40 +47,17 @@ def configure(service: str, settings: Settings) -> None:
         tracing.enable(service, settings.otel_exporter_otlp_endpoint)
 
 
-def current_request_id() -> str:
-    """The id of the request that this code runs for, or ""."""
-    return _request_id.get()
-
-
-def current_traceparent() -> str:
-    """The W3C traceparent of what this code runs for, or ""."""
-    return _traceparent.get()
-
-
-@contextmanager
-def request_context(request_id: str, traceparent: str) -> Iterator[None]:
-    """Within the block, log lines and events carry these; "" where one is not known."""
-    with structlog.contextvars.bound_contextvars(**({"request_id": request_id} if request_id else {})):
-        id_token, trace_token = _request_id.set(request_id), _traceparent.set(traceparent)
-        try:
-            yield
-        finally:
-            _request_id.reset(id_token)
-            _traceparent.reset(trace_token)
-
-
 @contextmanager
 def span(name: str, **attributes: Any) -> Iterator[None]:
     """Records the block as a span of the current trace; costs next to nothing while tracing is off."""
     if not tracing.enabled():
         yield
         return
-    with tracing.child_span(name, _traceparent.get(), attributes) as traceparent:
-        token = _traceparent.set(traceparent)
-        try:
-            yield
-        finally:
-            _traceparent.reset(token)
+    with (
+        tracing.child_span(name, current_traceparent(), attributes) as traceparent,
+        trace_context(traceparent),
+    ):
+        yield
 
 
 def http_middleware(service: str) -> Middleware:
@@ -91,7 +75,10 @@ def http_middleware(service: str) -> Middleware:
         status = _CLIENT_GONE
         with request_context(request_id, _traceparent_of(request)):
             try:
-                with span(f"{request.method} {_route_of(request)}", service=service):
+                if tracing.enabled():
+                    with span(f"{request.method} {_route_of(request)}", service=service):
+                        response = await handler(request)
+                else:
                     response = await handler(request)
                 status = response.status
             except web.HTTPException as answer:
@@ -128,6 +115,11 @@ def _route_of(request: web.Request) -> str:
 
 def _record(service: str, request: web.Request, status: int, seconds: float) -> None:
     method = request.method if request.method in _METHODS else "other"
-    REQUEST_SECONDS.labels(service, method, _route_of(request), str(status)).observe(seconds)
+    _seconds(service, method, _route_of(request), status).observe(seconds)
     line = log.debug if request.path in ops.PATHS else log.info
     line("http.request", method=method, path=request.path, status=status, ms=round(seconds * 1000, 1))
+
+
+@cache
+def _seconds(service: str, method: str, route: str, status: int) -> Histogram:
+    return REQUEST_SECONDS.labels(service, method, route, str(status))

@@ -7,7 +7,7 @@ import orjson
 import structlog
 
 from shared.events import TYPING, Event, chat_room
-from shared.ids import now, rfc3339
+from shared.ids import canonical_uuid, now, rfc3339
 from shared.tokens import KeysUnavailableError, TokenRefusedError
 from ws_gateway.engine import Reply
 from ws_gateway.errors import (
@@ -27,7 +27,7 @@ from ws_gateway.joining import Joining
 from ws_gateway.membership import Membership
 from ws_gateway.metrics import FLOODING, LIMITED
 from ws_gateway.new_keys import PatientVerifier
-from ws_gateway.payloads import JoinChat, RefreshToken, Typing, canonical_id, chat_id_of, only
+from ws_gateway.payloads import JoinChat, RefreshToken, Typing, chat_id_of, only
 from ws_gateway.sockets import Socket, Sockets
 from ws_gateway.token_life import TokenLife, unix_time_text
 
@@ -102,7 +102,7 @@ class Handlers:
         given = only(arguments) if arguments else None
         if not isinstance(given, str | None):
             raise InvalidPayloadError("a user id, or nothing, is expected")
-        if given is not None and socket.user_id not in {given, canonical_id(given)}:
+        if given is not None and socket.user_id not in {given, canonical_uuid(given)}:
             raise ForbiddenError
         reply(_OK)  # it has been in since it connected
 
@@ -120,7 +120,7 @@ class Handlers:
 
     async def _typing(self, socket: Socket, arguments: list[Any], reply: Reply) -> None:
         asked = Typing.of(arguments)
-        chat_id = canonical_id(asked.chat_id) or asked.chat_id
+        chat_id = canonical_uuid(asked.chat_id) or asked.chat_id
         subscription = socket.chats.get(chat_room(chat_id))
         if subscription is None or not subscription.joined:
             raise NotJoinedError

@@ -5,7 +5,7 @@ from typing import Any, Final, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
-from shared.ids import as_uuid
+from shared.ids import canonical_uuid
 from ws_gateway.errors import InvalidPayloadError, NotFoundError
 
 MAX_SEQ: Final = 2**53 - 1
@@ -48,7 +48,7 @@ class JoinChat(_Payload):
         """
         given = only(arguments)
         asked = super().of([{"chatId": given}] if isinstance(given, str) else arguments)
-        canonical = canonical_id(asked.chat_id)
+        canonical = canonical_uuid(asked.chat_id)
         if canonical is None:
             raise NotFoundError
         return asked.model_copy(update={"chat_id": canonical})
@@ -87,10 +87,4 @@ def chat_id_of(arguments: list[Any]) -> str:
     given = only(arguments)
     if not isinstance(given, str):
         raise InvalidPayloadError("a chat id is expected")
-    return canonical_id(given) or given
-
-
-def canonical_id(text: str) -> str | None:
-    """The id in canonical form, or None when it is no UUID."""
-    parsed = as_uuid(text)
-    return None if parsed is None else str(parsed)
+    return canonical_uuid(given) or given

@@ -30,6 +30,7 @@ Change = tuple[str, str, bool]
 """Chat id, user id, and whether the user has a joined socket at the writing gateway."""
 Sighting = frozenset[str]
 """User ids."""
+NOBODY: Final[Sighting] = frozenset()
 
 
 class Presence:
@@ -101,31 +102,54 @@ class Presence:
         """Writes changes at the gateway `instance`, all in one step.
 
         Returns:
-            For each change the users who are online in its chat after it, without regard to what this gateway
-            itself says of the change's user: that user is among them when seen at another gateway.
+            For each change the users who are online in its chat after all of them, whatever this gateway
+            itself says of the change's user: who is among them when seen at another gateway.
 
         Raises:
             RedisError: Redis does not answer; it may have been written nevertheless.
         """
         if not changes:
             return []
+        chats: dict[str, list[Change]] = {}
+        for change in changes:
+            chats.setdefault(change[0], []).append(change)
+        at: dict[str, int] = {}
         async with self._redis.pipeline(transaction=True) as pipeline:
-            for chat_id, user_id, here in changes:
-                if here:
-                    pipeline.hset(_key(chat_id), _field(instance, user_id), "1")
-                else:
-                    pipeline.hdel(_key(chat_id), _field(instance, user_id))
-                pipeline.expire(_key(chat_id), KEPT_SECONDS)
+            for chat_id, of_chat in chats.items():
+                _write(pipeline, instance, chat_id, of_chat)
+                at[chat_id] = len(pipeline)
                 pipeline.hkeys(_key(chat_id))
             _ask_who_lives(pipeline)
             *answers, beats, time = await pipeline.execute()
         living = _living(beats, time) | {instance}
+        seen = {chat_id: _places(answers[index], living) for chat_id, index in at.items()}
         return [
-            frozenset(
-                seen for at, seen in _parsed(fields) if at in living and (at, seen) != (instance, user_id)
-            )
-            for (_, user_id, _), fields in zip(changes, answers[2::3], strict=True)
+            frozenset(who for who, places in seen[chat_id].items() if who != user_id or places != {instance})
+            for chat_id, user_id, _ in changes
         ]
+
+
+def _write(pipeline: Any, instance: str, chat_id: str, changes: Iterable[Change]) -> None:
+    """Adds the commands that write changes of one chat."""
+    key = _key(chat_id)
+    here: list[str] = []
+    left: list[str] = []
+    for _, user_id, is_here in changes:
+        (here if is_here else left).append(_field(instance, user_id))
+    if left:
+        pipeline.hdel(key, *left)
+    if here:
+        pipeline.hset(key, mapping=dict.fromkeys(here, "1"))
+        pipeline.expire(key, KEPT_SECONDS)
+
+
+def _places(fields: Iterable[bytes | str], living: AbstractSet[str]) -> dict[str, set[str]]:
+    """The users in a chat, and at which of the `living` gateways each is."""
+    places: dict[str, set[str]] = {}
+    for instance, user_id in _parsed(fields):
+        if instance in living:
+            places.setdefault(user_id, set()).add(instance)
+    return places
 
 
 def _ask_who_lives(pipeline: Any) -> None:

@@ -2,6 +2,7 @@
 
 import ipaddress
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
 from aiohttp import web
@@ -29,6 +30,8 @@ class Proxies:
 
     def behind(self, peer: str, forwarded: str) -> str:
         """The same, from the peer's address and the header's value."""
+        if not self._trusted:
+            return peer
         found = peer
         for hop in reversed(forwarded.split(",")[-_MOST_HOPS:]):
             if not self.trusts(found):
@@ -45,6 +48,7 @@ class Proxies:
         return address is not None and any(address in network for network in self._trusted)
 
 
+@lru_cache(maxsize=4096)
 def one_customer(address: str) -> str:
     """What one customer has of addresses: an IPv4 address, an IPv6 network of 64 bits."""
     parsed = _address(address)

@@ -51,6 +51,8 @@ class JoinChat(_Payload):
         canonical = canonical_uuid(asked.chat_id)
         if canonical is None:
             raise NotFoundError
+        if canonical == asked.chat_id:
+            return asked
         return asked.model_copy(update={"chat_id": canonical})
 
 

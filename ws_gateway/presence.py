@@ -10,7 +10,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from shared.events import PRESENCE, Event, chat_room
-from shared.presence import Presence, Sighting
+from shared.presence import NOBODY, Presence, Sighting
 from shared.runtime import backoff
 from ws_gateway.membership import chat_of
 from ws_gateway.rooms import Subscription
@@ -23,7 +23,7 @@ BATCH: Final = 500
 
 _Who = tuple[str, str]
 """Chat id, user id."""
-_Answers = list[asyncio.Future[list[str]]]
+_Answers = list[asyncio.Future[Sighting]]
 
 
 class RoomPresence:
@@ -56,15 +56,8 @@ class RoomPresence:
             subscription.present = True
             self._sockets[chat_id, user_id] += 1
             self._users.setdefault(chat_id, set()).add(user_id)
-        answer: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
-        self._change((chat_id, user_id)).append(answer)
-        elsewhere: list[str] = []
-        if not self._away:
-            try:
-                async with asyncio.timeout(ANSWER_SECONDS):
-                    elsewhere = await answer
-            except TimeoutError:
-                log.warning("presence.slow")
+        answers = self._change((chat_id, user_id))
+        elsewhere = NOBODY if self._away else await _answered(answers)
         return sorted({*elsewhere, *self._users.get(chat_id, ()), user_id})
 
     def left(self, chat_id: str, user_id: str) -> None:
@@ -145,8 +138,7 @@ class RoomPresence:
         for (who, answers), change, others in zip(batch, changes, sightings, strict=True):
             self._tell(who, others, here=change[-1])
             for answer in answers:
-                if not answer.done():
-                    answer.set_result(sorted(others))
+                _give(answer, others)
 
     def _tell(self, who: _Who, others: Sighting, *, here: bool) -> None:
         shown = who in self._shown
@@ -164,8 +156,29 @@ class RoomPresence:
         for who, answers in batch:
             self._change(who)
             for answer in answers:
-                if not answer.done():
-                    answer.set_result([])
+                _give(answer, NOBODY)
+
+
+async def _answered(answers: _Answers) -> Sighting:
+    """Waits for one more answer, but no longer than that: then it is nobody."""
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[Sighting] = loop.create_future()
+    answers.append(answer)
+    timer = loop.call_later(ANSWER_SECONDS, _give_up, answer)
+    try:
+        return await answer
+    finally:
+        timer.cancel()
+
+
+def _give_up(answer: "asyncio.Future[Sighting]") -> None:
+    log.warning("presence.slow")
+    _give(answer, NOBODY)
+
+
+def _give(answer: "asyncio.Future[Sighting]", seen: Sighting) -> None:
+    if not answer.done():
+        answer.set_result(seen)
 
 
 def _presence_event(chat_id: str, user_id: str, *, online: bool) -> Event:

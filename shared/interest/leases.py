@@ -63,7 +63,7 @@ class InterestLeases:
         self._to_refresh: list[str] = []
         self._in_doubt: set[str] = set()
         self._late: set[str] = set()
-        self._waiting: dict[str, asyncio.Future[None]] = {}
+        self._waiting: dict[str, list[asyncio.Future[bool]]] = {}
         self._wake = asyncio.Event()
         self._joined = False
         self._refilling: set[str] = set()
@@ -97,12 +97,8 @@ class InterestLeases:
         if room in self._registered and room not in self._changed:
             return
         self._change(room)
-        registered = self._waiting.setdefault(room, asyncio.get_running_loop().create_future())
         try:
-            async with asyncio.timeout(_HOLD_SECONDS):
-                await asyncio.shield(registered)
-        except TimeoutError:
-            if room not in self._registered:
+            if not await self._registration(room) and room not in self._registered:
                 self._late.add(room)
                 LATE.inc()
         except asyncio.CancelledError:
@@ -135,6 +131,19 @@ class InterestLeases:
     def _change(self, room: str) -> None:
         self._changed[room] = None
         self._wake.set()
+
+    async def _registration(self, room: str) -> bool:
+        """True once `room` is written, or False after a while."""
+        loop = asyncio.get_running_loop()
+        registered: asyncio.Future[bool] = loop.create_future()
+        self._waiting.setdefault(room, []).append(registered)
+        timer = loop.call_later(_HOLD_SECONDS, _answer, [registered], False)
+        try:
+            return await registered
+        finally:
+            timer.cancel()
+            if registered in (waiting := self._waiting.get(room, [])):
+                waiting.remove(registered)
 
     async def _run(self) -> None:
         """Beats and writes, until cancelled."""
@@ -226,8 +235,7 @@ class InterestLeases:
     def _settle(self, written: set[str]) -> None:
         """Redis now has `written` as they are held: whoever waits for that is told."""
         for room in written:
-            if (waiting := self._waiting.pop(room, None)) is not None and not waiting.done():
-                waiting.set_result(None)
+            _answer(self._waiting.pop(room, ()), True)
         was_complete = self._complete
         late = self._late & written
         self._late -= written
@@ -261,3 +269,9 @@ class InterestLeases:
         rooms = [*self._held.keys() | self._registered]
         for start in range(0, len(rooms), _CHUNK):
             await self._write((), rooms[start : start + _CHUNK])
+
+
+def _answer(waiting: Iterable["asyncio.Future[bool]"], registered: bool) -> None:  # noqa: FBT001
+    for one in waiting:
+        if not one.done():
+            one.set_result(registered)

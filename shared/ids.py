@@ -27,7 +27,7 @@ def now() -> datetime:
 
 def rfc3339(time: datetime) -> str:
     """RFC 3339 in UTC with milliseconds: `2026-11-21T09:30:00.123Z`."""
-    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{time.microsecond // 1000:03d}Z"
+    return time.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def _fitting_uuid(text: str) -> str:

@@ -2,7 +2,6 @@
 
 import ipaddress
 from collections.abc import Iterable
-from functools import lru_cache
 from typing import Final
 
 from aiohttp import web
@@ -48,9 +47,10 @@ class Proxies:
         return address is not None and any(address in network for network in self._trusted)
 
 
-@lru_cache(maxsize=4096)
 def one_customer(address: str) -> str:
     """What one customer has of addresses: an IPv4 address, an IPv6 network of 64 bits."""
+    if ":" not in address:
+        return address
     parsed = _address(address)
     if isinstance(parsed, ipaddress.IPv6Address):
         return str(ipaddress.ip_network((parsed, 64), strict=False))

@@ -21,6 +21,7 @@ from ws_gateway.metrics import API_ANSWERS
 
 log = structlog.get_logger()
 
+_ANSWERED: Final = API_ANSWERS.labels("ok")
 ANSWER_SECONDS: Final = 5.0
 CONNECTIONS: Final = 64
 MAX_BYTES: Final = 1024 * 1024
@@ -96,7 +97,7 @@ class ChatAccess:
             for asked in (self._unsent, self._sent):
                 if asked.get(question) is answer:
                     del asked[question]
-        API_ANSWERS.labels("ok").inc()
+        _ANSWERED.inc()
         answer.set_result(state)
         return state
 

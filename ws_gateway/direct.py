@@ -13,12 +13,12 @@ from ws_gateway.connections import (
     OverWebSocket,
     Sessions,
 )
-from ws_gateway.frames import Frame, text_frame
+from ws_gateway.frames import Burst, Frame, Wire, text_frame
 from ws_gateway.websocket import WebSocket
 
 PING_INTERVAL_SECONDS: Final = 25
 PING_TIMEOUT_SECONDS: Final = 20
-_PING: Final = text_frame(b"2")
+_PING: Final = Wire(text_frame(b"2"))
 
 
 class DirectConnection(OverWebSocket):
@@ -45,13 +45,18 @@ class DirectConnection(OverWebSocket):
             "pingInterval": PING_INTERVAL_SECONDS * 1000,
             "maxPayload": max_payload,
         }
-        websocket.send(text_frame(b"0" + orjson.dumps(hello)))
+        websocket.send(Wire(text_frame(b"0" + orjson.dumps(hello))))
         self._sessions.opened(self)
 
     def send(self, frame: Frame) -> None:
         """Queues a frame."""
         if self._websocket is not None:
             self._websocket.send(frame)
+
+    def send_burst(self, burst: Burst) -> None:
+        """Queues frames."""
+        if self._websocket is not None:
+            self._websocket.send(burst)
 
     async def writable(self) -> None:
         """Returns when the client takes what is sent to it."""

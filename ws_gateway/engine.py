@@ -22,7 +22,7 @@ from socketio import packet as sio
 
 from ws_gateway.connections import CLIENT_DISCONNECT, SERVER_DISCONNECT, SLOW_CONSUMER, Connection
 from ws_gateway.direct import DirectConnection, Pings
-from ws_gateway.frames import Frame, ack_frame
+from ws_gateway.frames import Frame, Wire, ack_frame
 from ws_gateway.limits import Limits
 from ws_gateway.metrics import CONNECTIONS, HANDSHAKE_TIMEOUT, LIMITED, SLOW_CONSUMERS
 from ws_gateway.stock import Polled, StockServer
@@ -134,7 +134,7 @@ class Engine:
         """
         connection = DirectConnection(self, origin=origin, address=address)
         websocket = self._websocket(transport, connection)
-        websocket.send(accepted)
+        websocket.send(Wire(accepted))
         connection.open(websocket, max_payload=self._limits.max_payload)
         self._pings.add(connection)
         return websocket
@@ -147,7 +147,7 @@ class Engine:
         """Gives a polling client the WebSocket that it wants to go on over; `accepted` goes first."""
         upgrade = polled.upgrade()
         websocket = self._websocket(transport, upgrade)
-        websocket.send(accepted)
+        websocket.send(Wire(accepted))
         upgrade.websocket = websocket
         asyncio.get_running_loop().call_later(self._limits.handshake_seconds, upgrade.give_up)
         return websocket

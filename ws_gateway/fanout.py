@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from ws_gateway.frames import Frame, event_frame
+from ws_gateway.frames import Burst, Frame, event_frame
 from ws_gateway.metrics import DELIVERIES
 from ws_gateway.rooms import Rooms, Subscription
 from ws_gateway.sockets import Socket
@@ -30,14 +30,29 @@ class Fanout:
         """
         count = 0
         for subscription in self._in_any(rooms):
-            if subscription.socket.sid == skip:
+            socket = subscription.socket
+            if skip is not None and socket.sid == skip:
                 continue
             if subscription.held is None:
-                subscription.socket.connection.send(frame)
+                socket.connection.send(frame)
             else:
                 subscription.held.add(seq, frame)
             count += 1
         DELIVERIES.inc(count)
+        return count
+
+    def broadcast_burst(self, rooms: Sequence[str], numbered: Sequence[tuple[int | None, Frame]]) -> int:
+        """As `broadcast` of one frame after the other, each with its `seq`; none may be droppable."""
+        burst = Burst([frame for _, frame in numbered])
+        count = 0
+        for subscription in self._in_any(rooms):
+            if subscription.held is None:
+                subscription.socket.connection.send_burst(burst)
+            else:
+                for seq, frame in numbered:
+                    subscription.held.add(seq, frame)
+            count += 1
+        DELIVERIES.inc(count * len(numbered))
         return count
 
     def emit(self, socket: Socket, name: str, payload: Mapping[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """What is sent to clients: each packet encoded once, whoever gets it and over whichever transport."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -11,23 +12,45 @@ _SHORT: Final = 126
 _MEDIUM: Final = 65_536
 
 
-class Frame:
-    """A Socket.IO packet, ready to be sent to any number of connections.
+class Wire:
+    """What goes out over a WebSocket as it is.
 
     Attributes:
-        text: the packet, as the data of an Engine.IO message.
-        wire: the WebSocket frame that carries it.
+        wire: the bytes.
         answers: it answers what the client asked: how much of it waits is bounded by how much is asked.
         droppable: a client that is slow to read may go without it.
     """
 
-    __slots__ = ("answers", "droppable", "text", "wire")
+    __slots__ = ("answers", "droppable", "wire")
 
-    def __init__(self, text: str, *, answers: bool = False, droppable: bool = False) -> None:
-        self.text = text
-        self.wire = text_frame(b"4" + text.encode())
+    def __init__(self, wire: bytes, *, answers: bool = False, droppable: bool = False) -> None:
+        self.wire = wire
         self.answers = answers
         self.droppable = droppable
+
+
+class Frame(Wire):
+    """A Socket.IO packet, ready to be sent to any number of connections.
+
+    Attributes:
+        text: the packet, as the data of an Engine.IO message; `wire` is the WebSocket frame that carries it.
+    """
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str, *, answers: bool = False, droppable: bool = False) -> None:
+        super().__init__(text_frame(b"4" + text.encode()), answers=answers, droppable=droppable)
+        self.text = text
+
+
+class Burst(Wire):
+    """Events that go to the same connections, one after the other; none of them is droppable."""
+
+    __slots__ = ("frames",)
+
+    def __init__(self, frames: Sequence[Frame]) -> None:
+        super().__init__(b"".join([frame.wire for frame in frames]))
+        self.frames = frames
 
 
 def event_frame(name: str, body: bytes, *, droppable: bool = False) -> Frame:

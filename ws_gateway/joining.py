@@ -26,6 +26,7 @@ from ws_gateway.sockets import Socket
 
 log = structlog.get_logger()
 
+_JOINED: Final = JOINS.labels("ok")
 ASKS_AT_ONCE: Final = 64
 TURN_SECONDS: Final = 20.0
 """The longest that a join waits for its turn, which is when the API hardly answers."""
@@ -66,7 +67,7 @@ class Joining:
         except GatewayError as error:
             JOINS.labels(error.code).inc()
             raise
-        JOINS.labels("ok").inc()
+        _JOINED.inc()
 
     async def _join(self, socket: Socket, room: str, seen: int | None, reply: Reply) -> None:
         subscription = socket.chats.get(room) or self._enter(socket, room)

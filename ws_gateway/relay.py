@@ -1,6 +1,8 @@
 """Bus event to room: what is done with each kind of event."""
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
 from typing import Final, Protocol
 
 import orjson
@@ -9,14 +11,25 @@ import structlog
 from shared import events
 from shared.events import Event, MemberRemoved, SessionEnded, UndecodableEventError, command_of, user_room
 from ws_gateway.fanout import Fanout
-from ws_gateway.frames import event_frame
+from ws_gateway.frames import Frame, event_frame
 from ws_gateway.membership import Membership
 from ws_gateway.metrics import EVENTS, EVENTS_IGNORED
+from ws_gateway.websocket import HIGH_WATER
 
 log = structlog.get_logger()
 
 DROPPABLE: Final = frozenset({events.TYPING, events.PRESENCE})
 """Events without which a client that is slow to read may go."""
+_PLAIN: Final = frozenset(
+    {
+        events.MESSAGE_CREATED,
+        events.MESSAGE_UPDATED,
+        events.MESSAGE_DELETED,
+        events.REPLY_STATUS,
+        events.REPLY_CHUNK,
+    }
+)
+"""Events that come in numbers, and of which nothing else follows than being sent."""
 
 
 class Sessions(Protocol):
@@ -52,12 +65,14 @@ class Relay:
 
     def relay(self, batch: Sequence[Event]) -> None:
         """Hands events on, in order; one that cannot be is logged and passed over."""
-        for event in batch:
-            EVENTS.labels(event.type).inc()
-            try:
-                self._relay(event)
-            except (UndecodableEventError, UnicodeDecodeError) as error:
-                log.warning("relay.undecodable", type=event.type, id=event.id, error=str(error))
+        for kind, count in Counter(event.type for event in batch).items():
+            EVENTS.labels(kind).inc(count)
+        for _, alike in groupby(batch, _together):
+            run = list(alike)
+            if len(run) > 1:
+                self._relay_run(run)
+            else:
+                self._relay_one(run[0])
 
     def linked(self, *, gap: bool) -> None:
         """The bus is there; after a gap, or whatever came before the first link, sockets may have holes."""
@@ -71,6 +86,27 @@ class Relay:
         """The bus is away."""
         self.linked_now = False
         log.warning("relay.unlinked")
+
+    def _relay_one(self, event: Event) -> None:
+        try:
+            self._relay(event)
+        except (UndecodableEventError, UnicodeDecodeError) as error:
+            _pass_over(event, error)
+
+    def _relay_run(self, run: Sequence[Event]) -> None:
+        """Sends events of the same rooms in one go; what else follows from them comes after the last."""
+        framed: list[tuple[Event, Frame]] = []
+        for event in run:
+            try:
+                framed.append((event, event_frame(event.name, event.body)))
+            except UnicodeDecodeError as error:
+                _pass_over(event, error)
+        for some in _bounded(framed):
+            reached = self._fanout.broadcast_burst(
+                run[0].rooms, [(event.seq, frame) for event, frame in some]
+            )
+            for event, _ in some:
+                self._done(event, reached + self._activity(event))
 
     def _relay(self, event: Event) -> None:
         match event.type:
@@ -102,6 +138,8 @@ class Relay:
 
     def _activity(self, event: Event) -> int:
         """Tells each member's own room of a new message; how many sockets they are."""
+        if event.type != events.MESSAGE_CREATED or not event.users:
+            return 0
         chat_id = orjson.dumps(event.subject)
         body = b'{"chatId":%b,"lastSeq":%d,"lastMessage":%b}' % (chat_id, event.seq or 0, event.body)
         rooms = tuple({user_room(user_id) for user_id in event.users})
@@ -114,3 +152,26 @@ class Relay:
             log.info(
                 "relay.delivered", type=event.type, id=event.id, sockets=reached, request_id=event.request_id
             )
+
+
+def _together(event: Event) -> object:
+    """The same for events that may go together: they only go to their rooms, which are the same."""
+    return event.rooms if event.type in _PLAIN and event.name and event.rooms else event.id
+
+
+def _bounded(framed: Sequence[tuple[Event, Frame]]) -> Iterator[Sequence[tuple[Event, Frame]]]:
+    """The same in pieces that are written at once."""
+    some: list[tuple[Event, Frame]] = []
+    size = 0
+    for event, frame in framed:
+        some.append((event, frame))
+        size += len(frame.wire)
+        if size >= HIGH_WATER:
+            yield some
+            some, size = [], 0
+    if some:
+        yield some
+
+
+def _pass_over(event: Event, error: Exception) -> None:
+    log.warning("relay.undecodable", type=event.type, id=event.id, error=str(error))

@@ -34,7 +34,7 @@ from ws_gateway.connections import (
     Sessions,
 )
 from ws_gateway.direct import PING_INTERVAL_SECONDS, PING_TIMEOUT_SECONDS
-from ws_gateway.frames import Frame, text_frame
+from ws_gateway.frames import Frame, Wire, text_frame
 from ws_gateway.limits import Limits
 from ws_gateway.metrics import DIRECT, HANDSHAKE_TIMEOUT, LIMITED, PAYLOAD_TOO_LARGE
 from ws_gateway.websocket import TOO_BIG, WebSocket
@@ -259,7 +259,7 @@ class Polled(OverWebSocket):
         elif isinstance(packet, _Message):
             websocket.send(packet.frame)
         else:
-            websocket.send(text_frame(packet.encode().encode()))
+            websocket.send(Wire(text_frame(packet.encode().encode())))
 
 
 class Upgrade:
@@ -280,7 +280,7 @@ class Upgrade:
         """Takes the probe, then the word that the client has come over."""
         if not self._probed and data == "2probe":
             self._probed = True
-            self.websocket.send(text_frame(b"3probe"))
+            self.websocket.send(Wire(text_frame(b"3probe")))
             self._polled.probed()
         elif self._probed and data == "5":
             self._polled.upgraded(self.websocket)

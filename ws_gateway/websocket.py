@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator
 from typing import Final, Protocol
 
-from ws_gateway.frames import Frame, frame_head
+from ws_gateway.frames import Wire, frame_head
 from ws_gateway.limits import TokenBucket
 from ws_gateway.metrics import FLOODING, LIMITED, PAYLOAD_TOO_LARGE
 
@@ -89,8 +89,9 @@ class WebSockets:
 
     def _flush(self) -> None:
         due, self._due = self._due, []
+        pieces = Pieces()
         for websocket in due:
-            websocket.flush()
+            websocket.flush(pieces)
 
 
 class WebSocket(asyncio.Protocol):
@@ -136,7 +137,7 @@ class WebSocket(asyncio.Protocol):
         self._max_message = max_message
         self._max_waiting = max_waiting
         self._frames = frames
-        self._pending: list[Frame | bytes] = []
+        self._pending: list[Wire] = []
         self._paused = False
         self._waiting = 0
         self._writers: list[asyncio.Future[None]] = []
@@ -149,8 +150,8 @@ class WebSocket(asyncio.Protocol):
 
     # --- to the client ---
 
-    def send(self, frame: Frame | bytes) -> None:
-        """Queues a frame; bytes go out as they are."""
+    def send(self, frame: Wire) -> None:
+        """Queues what is to go out."""
         if self.closing:
             return
         if not self._pending:
@@ -159,23 +160,25 @@ class WebSocket(asyncio.Protocol):
         if self._paused:
             self._bound(frame)
 
-    def flush(self) -> None:
+    def flush(self, pieces: "Pieces") -> None:
         """Writes what is queued, as long as the transport takes it."""
         pending = self._pending
         if self._paused or not pending:
             return
         if len(pending) == 1:
-            self._pending, self._waiting = [], 0
-            self._transport.write(_wire(pending[0]))
+            wire = pending[0].wire
+            self._waiting = 0
+            pending.clear()
+            self._transport.write(wire)
             return
         written = 0
-        for count in _slices(pending):
-            self._transport.write(b"".join([_wire(each) for each in pending[written : written + count]]))
+        for count, piece in pieces.of(pending):
+            self._transport.write(piece)
             written += count
             if self._paused:
                 break
-        self._pending = pending[written:]
-        self._waiting = sum(map(_counted, self._pending))
+        del pending[:written]
+        self._waiting = sum(map(_counted, pending))
         if self._waiting > self._max_waiting:
             self._drop()
 
@@ -195,7 +198,7 @@ class WebSocket(asyncio.Protocol):
     def resume_writing(self) -> None:
         """What was written is on its way."""
         self._paused = False
-        self.flush()
+        self.flush(Pieces())
         if self._paused:
             return
         self._wake_writers()
@@ -208,14 +211,14 @@ class WebSocket(asyncio.Protocol):
             if not writer.done():
                 writer.set_result(None)
 
-    def _bound(self, frame: Frame | bytes) -> None:
+    def _bound(self, frame: Wire) -> None:
         self._waiting += _counted(frame)
         if self._waiting > self._max_waiting:
             self._drop()
 
     def _drop(self) -> None:
         """Does without what may be done without; where that is not enough, the client is too slow."""
-        self._pending = [each for each in self._pending if not _droppable(each)]
+        self._pending = [each for each in self._pending if not each.droppable]
         self._waiting = sum(map(_counted, self._pending))
         if self._waiting > self._max_waiting:
             waiting, self.closing = self._waiting, True
@@ -227,7 +230,7 @@ class WebSocket(asyncio.Protocol):
             return
         self.send(_close_frame(code))
         self.closing = True
-        self.flush()
+        self.flush(Pieces())
         asyncio.get_running_loop().call_later(CLOSE_SECONDS, self.abort)
 
     def abort(self) -> None:
@@ -340,13 +343,13 @@ class WebSocket(asyncio.Protocol):
 
     def _control(self, opcode: int, payload: bytes) -> None:
         if opcode == _PING:
-            self.send(frame_head(_PONG, len(payload)) + payload)
+            self.send(Wire(frame_head(_PONG, len(payload)) + payload))
         elif opcode == _CLOSE:
             code = NORMAL if len(payload) < 2 else struct.unpack_from("!H", payload)[0]
             if not self.closing:
                 self.send(_close_frame(code if 1000 <= code < 5000 else PROTOCOL_ERROR))
                 self.closing = True
-                self.flush()
+                self.flush(Pieces())
             self._transport.close()
 
     def _fail(self, code: int) -> None:
@@ -378,36 +381,41 @@ class _Nobody:
 _NOBODY: Final = _Nobody()
 
 
-def _wire(frame: Frame | bytes) -> bytes:
-    return frame if isinstance(frame, bytes) else frame.wire
+class Pieces:
+    """Joins what waits for WebSockets, for those in a row for which the same does only once."""
+
+    def __init__(self) -> None:
+        self._frames: list[Wire] = []
+        self._pieces: list[tuple[int, bytes]] = []
+
+    def of(self, frames: list[Wire]) -> list[tuple[int, bytes]]:
+        """Pieces of about `HIGH_WATER` bytes: how many of `frames` each holds, and their bytes."""
+        if frames != self._frames:
+            self._frames = frames.copy()
+            self._pieces = list(_joined(frames))
+        return self._pieces
 
 
-def _counted(frame: Frame | bytes) -> int:
-    """What a waiting frame counts for: answers are bounded by how much is asked, and asking waits."""
-    if isinstance(frame, bytes):
-        return len(frame)
+def _joined(frames: list[Wire]) -> Iterator[tuple[int, bytes]]:
+    wires: list[bytes] = []
+    size = 0
+    for frame in frames:
+        wires.append(frame.wire)
+        size += len(frame.wire)
+        if size >= HIGH_WATER:
+            yield len(wires), b"".join(wires)
+            wires, size = [], 0
+    if wires:
+        yield len(wires), b"".join(wires)
+
+
+def _counted(frame: Wire) -> int:
+    """What waits counts for: answers are bounded by how much is asked, and asking waits."""
     return 0 if frame.answers else len(frame.wire)
 
 
-def _droppable(frame: Frame | bytes) -> bool:
-    return not isinstance(frame, bytes) and frame.droppable
-
-
-def _slices(pending: list[Frame | bytes]) -> Iterator[int]:
-    """Pieces to write at once, of about `HIGH_WATER` bytes: how many frames each holds."""
-    size = count = 0
-    for frame in pending:
-        size += len(_wire(frame))
-        count += 1
-        if size >= HIGH_WATER:
-            yield count
-            size = count = 0
-    if count:
-        yield count
-
-
-def _close_frame(code: int) -> bytes:
-    return frame_head(_CLOSE, 2) + code.to_bytes(2, "big")
+def _close_frame(code: int) -> Wire:
+    return Wire(frame_head(_CLOSE, 2) + code.to_bytes(2, "big"))
 
 
 def _unmasked(payload: bytes, mask: bytes) -> bytes:

@@ -13,6 +13,16 @@ PING_TIMEOUT: Final = "ping timeout"
 SLOW_CONSUMER: Final = "slow consumer"
 
 
+class Sender(Protocol):
+    """Queues frames to one client."""
+
+    def send(self, frame: Frame) -> None:
+        """Queues a frame; never waits."""
+
+    def send_burst(self, burst: Burst) -> None:
+        """Queues frames, in one step where that is cheaper."""
+
+
 class Connection(ABC):
     """An Engine.IO session, and what the Socket.IO engine notes of it.
 
@@ -58,6 +68,11 @@ class Connection(ABC):
         Where the client does not take what waits for it, frames that are droppable are left out; where that
         is not enough, it is closed, and nothing is queued after the hole.
         """
+
+    @property
+    def sender(self) -> "Sender":
+        """What takes what is sent from here on: `send`, or what it would call."""
+        return self
 
     def send_burst(self, burst: Burst) -> None:
         """Queues frames, in one step where that is cheaper."""

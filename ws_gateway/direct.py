@@ -11,9 +11,10 @@ from ws_gateway.connections import (
     PING_TIMEOUT,
     TRANSPORT_CLOSE,
     OverWebSocket,
+    Sender,
     Sessions,
 )
-from ws_gateway.frames import Burst, Frame, Wire, text_frame
+from ws_gateway.frames import Frame, Wire, text_frame
 from ws_gateway.websocket import WebSocket
 
 PING_INTERVAL_SECONDS: Final = 25
@@ -53,10 +54,10 @@ class DirectConnection(OverWebSocket):
         if self._websocket is not None:
             self._websocket.send(frame)
 
-    def send_burst(self, burst: Burst) -> None:
-        """Queues frames."""
-        if self._websocket is not None:
-            self._websocket.send(burst)
+    @property
+    def sender(self) -> Sender:
+        """The WebSocket itself, which it keeps to its end."""
+        return self._websocket or self
 
     async def writable(self) -> None:
         """Returns when the client takes what is sent to it."""

@@ -30,11 +30,10 @@ class Fanout:
         """
         count = 0
         for subscription in self._in_any(rooms):
-            socket = subscription.socket
-            if skip is not None and socket.sid == skip:
+            if skip is not None and subscription.socket.sid == skip:
                 continue
             if subscription.held is None:
-                socket.connection.send(frame)
+                subscription.sender.send(frame)
             else:
                 subscription.held.add(seq, frame)
             count += 1
@@ -47,7 +46,7 @@ class Fanout:
         count = 0
         for subscription in self._in_any(rooms):
             if subscription.held is None:
-                subscription.socket.connection.send_burst(burst)
+                subscription.sender.send_burst(burst)
             else:
                 for seq, frame in numbered:
                     subscription.held.add(seq, frame)

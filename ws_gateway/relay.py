@@ -2,10 +2,12 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from itertools import groupby
 from typing import Final, Protocol
 
 import orjson
+import prometheus_client
 import structlog
 
 from shared import events
@@ -65,8 +67,12 @@ class Relay:
 
     def relay(self, batch: Sequence[Event]) -> None:
         """Hands events on, in order; one that cannot be is logged and passed over."""
+        if len(batch) == 1:
+            _came(batch[0].type).inc()
+            self._relay_one(batch[0])
+            return
         for kind, count in Counter(event.type for event in batch).items():
-            EVENTS.labels(kind).inc(count)
+            _came(kind).inc(count)
         for _, alike in groupby(batch, _together):
             run = list(alike)
             if len(run) > 1:
@@ -152,6 +158,12 @@ class Relay:
             log.info(
                 "relay.delivered", type=event.type, id=event.id, sockets=reached, request_id=event.request_id
             )
+
+
+@cache
+def _came(kind: str) -> prometheus_client.Counter:
+    """What counts the events of a type."""
+    return EVENTS.labels(kind)
 
 
 def _together(event: Event) -> object:

@@ -1,9 +1,10 @@
 """Who is in which room of this gateway. The gateway's own registry; python-socketio's rooms are not used."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
+from ws_gateway.connections import Sender
 from ws_gateway.frames import Frame
 from ws_gateway.sockets import Socket
 
@@ -42,6 +43,7 @@ class Subscription:
         leased: it counts among those for whom the gateway holds the room.
         present: it counts for its user's presence in the chat.
         ended: the socket was put out, left or is gone; final.
+        sender: takes what is sent to it.
         confirmed_at: the loop's time when the API was last asked and said that the user is a member.
     """
 
@@ -53,6 +55,10 @@ class Subscription:
     present: bool = False
     ended: bool = False
     confirmed_at: float = 0.0
+    sender: Sender = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.sender = self.socket.connection.sender
 
 
 class Rooms:

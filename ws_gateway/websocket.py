@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator
 from typing import Final, Protocol
 
-from ws_gateway.frames import Wire, frame_head
+from ws_gateway.frames import Burst, Wire, frame_head
 from ws_gateway.limits import TokenBucket
 from ws_gateway.metrics import FLOODING, LIMITED, PAYLOAD_TOO_LARGE
 
@@ -137,7 +137,8 @@ class WebSocket(asyncio.Protocol):
         self._max_message = max_message
         self._max_waiting = max_waiting
         self._frames = frames
-        self._pending: list[Wire] = []
+        # Mostly it is one frame, and a list for each costs more than what the list is for.
+        self._pending: Wire | list[Wire] | None = None
         self._paused = False
         self._waiting = 0
         self._writers: list[asyncio.Future[None]] = []
@@ -154,22 +155,25 @@ class WebSocket(asyncio.Protocol):
         """Queues what is to go out."""
         if self.closing:
             return
-        if not self._pending:
+        pending = self._pending
+        if pending is None:
+            self._pending = frame
             self._all.write_soon(self)
-        self._pending.append(frame)
+        elif isinstance(pending, list):
+            pending.append(frame)
+        else:
+            self._pending = [pending, frame]
         if self._paused:
             self._bound(frame)
 
     def flush(self, pieces: "Pieces") -> None:
         """Writes what is queued, as long as the transport takes it."""
         pending = self._pending
-        if self._paused or not pending:
+        if self._paused or pending is None:
             return
-        if len(pending) == 1:
-            wire = pending[0].wire
-            self._waiting = 0
-            pending.clear()
-            self._transport.write(wire)
+        if not isinstance(pending, list):
+            self._pending, self._waiting = None, 0
+            self._transport.write(pending.wire)
             return
         written = 0
         for count, piece in pieces.of(pending):
@@ -177,8 +181,7 @@ class WebSocket(asyncio.Protocol):
             written += count
             if self._paused:
                 break
-        del pending[:written]
-        self._waiting = sum(map(_counted, pending))
+        self._keep(pending[written:])
         if self._waiting > self._max_waiting:
             self._drop()
 
@@ -205,6 +208,10 @@ class WebSocket(asyncio.Protocol):
         if not self._transport.is_closing():
             self._transport.resume_reading()
 
+    def send_burst(self, burst: Burst) -> None:
+        """Queues frames that go out one after the other."""
+        self.send(burst)
+
     def _wake_writers(self) -> None:
         writers, self._writers = self._writers, []
         for writer in writers:
@@ -218,11 +225,15 @@ class WebSocket(asyncio.Protocol):
 
     def _drop(self) -> None:
         """Does without what may be done without; where that is not enough, the client is too slow."""
-        self._pending = [each for each in self._pending if not each.droppable]
-        self._waiting = sum(map(_counted, self._pending))
+        pending = self._pending if isinstance(self._pending, list) else [self._pending]
+        self._keep([each for each in pending if each is not None and not each.droppable])
         if self._waiting > self._max_waiting:
             waiting, self.closing = self._waiting, True
             self.owner.slow(waiting)
+
+    def _keep(self, pending: list[Wire]) -> None:
+        self._pending = pending or None
+        self._waiting = sum(map(_counted, pending))
 
     def close(self, code: int = NORMAL) -> None:
         """Says goodbye after what is queued; the connection ends when the client has answered, or is cut."""
@@ -235,7 +246,7 @@ class WebSocket(asyncio.Protocol):
 
     def abort(self) -> None:
         """Cuts the connection."""
-        self._pending = []
+        self._pending = None
         self.closing = True
         self._transport.abort()
 
@@ -273,7 +284,7 @@ class WebSocket(asyncio.Protocol):
     def connection_lost(self, _: Exception | None) -> None:
         """The connection is no more."""
         self.closing = True
-        self._pending = []
+        self._pending = None
         self._fragments = None
         self._wake_writers()
         self._all.lost(self)

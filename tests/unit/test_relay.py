@@ -131,6 +131,4 @@ def test_members_hear_of_every_message_of_a_run_once() -> None:
     relay.relay([an_event(seq, 0, users=("user-1", "user-1")) for seq in range(1, 4)])
     heard = [orjson.loads(text[1:]) for text in sockets[1].got]
     assert [said["lastSeq"] for name, said in heard if name == "chat-activity"] == [1, 2, 3]
-    assert not any(
-        said[0] == "chat-activity" for said in (orjson.loads(text[1:]) for text in sockets[0].got)
-    )
+    assert not any(said[0] == "chat-activity" for said in (orjson.loads(text[1:]) for text in sockets[0].got))

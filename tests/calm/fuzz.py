@@ -39,7 +39,13 @@ ANSWER_SECONDS: Final = 10.0
 PATIENCE_SECONDS: Final = 0.02
 """Whoever sent what need not be answered looks so long for what comes."""
 CHUNK: Final = 5000
+ROUNDS: Final = 4
+"""Memory is looked at after each: what leaks does so in all of them."""
+ROUND_SEEDS: Final = 1_000_000_007
 GROWTH_BYTES: Final = 16 * MIB
+"""In all: what is remembered, with its bounds, and what the allocator keeps of the largest moment."""
+LEAK_BYTES: Final = 4 * MIB
+"""From the end of the first round on, when all of that is there."""
 HEARTBEAT: Final = frame(b'42["heartbeat"]')
 
 
@@ -196,7 +202,12 @@ class Report:
     p99: float
     slowest: float
     before: Usage
-    after: Usage
+    rounds: tuple[Usage, ...]
+
+    @property
+    def after(self) -> Usage:
+        """What the gateway uses in the end."""
+        return self.rounds[-1]
 
     def lines(self) -> list[str]:
         """For people."""
@@ -209,7 +220,7 @@ class Report:
             f"{self.inputs} inputs in {self.seconds:.0f} s: {outcomes}",
             heard,
             f"before: {self.before}",
-            f"after:  {self.after}",
+            *(f"after {number}/{len(self.rounds)}: {used}" for number, used in enumerate(self.rounds, 1)),
         ]
 
 
@@ -229,9 +240,13 @@ async def fuzz(service: Service, api: ScriptedApi, bus: Bus, *, count: int, numb
         )
         saying = asyncio.create_task(bystander.broadcast(bus, chat_id))
         run = Fuzz(service.url, api, http)
+        rounds: list[Usage] = []
         began = time.monotonic()
         try:
-            await _play(run, count, number)
+            for each in range(1, ROUNDS + 1):
+                await _play(run, count * each // ROUNDS, number + each * ROUND_SEEDS)
+                rounds.append(await settled(service, sockets=1))
+                sys.stderr.write(f"{run.outcomes.total()} inputs: {rounds[-1]}\n")
         finally:
             saying.cancel()
             await asyncio.wait([saying])
@@ -240,7 +255,6 @@ async def fuzz(service: Service, api: ScriptedApi, bus: Bus, *, count: int, numb
     await bystander.all_heard()
     assert not bystander.socket.gone.is_set(), "the bystander was thrown out"
     assert bystander.heard == list(range(1, bystander.sent + 1)), "the bystander missed something"
-    after = await settled(service, sockets=1)
     bystander.socket.abort()
     delays = sorted(bystander.delays)
     report = Report(
@@ -251,12 +265,14 @@ async def fuzz(service: Service, api: ScriptedApi, bus: Bus, *, count: int, numb
         p99=delays[len(delays) * 99 // 100],
         slowest=delays[-1],
         before=before,
-        after=after,
+        rounds=tuple(rounds),
     )
     sys.stderr.write("\n".join([f"seed {number}", *report.lines(), ""]))
+    after = report.after
     assert after.tasks <= before.tasks + 2, report.lines()
     assert after.files <= before.files + 3, report.lines()
     assert after.memory - before.memory < GROWTH_BYTES, report.lines()
+    assert after.memory - rounds[0].memory < LEAK_BYTES, report.lines()
     failures = [line for line in service.process.output.splitlines() if '"level":"error"' in line]
     assert not failures, failures[:3]
     return report
@@ -268,8 +284,6 @@ async def _play(run: Fuzz, count: int, number: int) -> None:
         while (left := count - run.outcomes.total()) > 0:
             await _play_some(run, min(left, CHUNK), number)
             number += 1_000_003
-            if run.outcomes.total() > CHUNK:
-                sys.stderr.write(f"{run.outcomes.total()} inputs\n")
     finally:
         await run.close()
 

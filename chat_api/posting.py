@@ -97,8 +97,6 @@ class Outbox(Protocol):
 
 
 _Waiting = tuple[Post, "asyncio.Future[Outcome]"]
-
-
 _VERDICTS: Final = {verdict.value: verdict for verdict in Verdict}
 
 
@@ -123,13 +121,17 @@ class Poster:
         Raises:
             PostingUnavailableError: no verdict within `ANSWER_SECONDS`.
         """
-        try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                while (outcome := await self._enqueue(post)).verdict is Verdict.AGAIN:
-                    pass
-        except TimeoutError:
-            raise PostingUnavailableError from None
-        return outcome
+        loop = asyncio.get_running_loop()
+        until = loop.time() + ANSWER_SECONDS
+        while True:
+            answer = self._enqueue(post)
+            timer = loop.call_at(until, _give_up, answer)
+            try:
+                outcome = await answer
+            finally:
+                timer.cancel()
+            if outcome.verdict is not Verdict.AGAIN:
+                return outcome
 
     async def run(self) -> None:
         """Stores what arrives until cancelled."""
@@ -196,6 +198,11 @@ class Poster:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.terminate()
+
+
+def _give_up(answer: "asyncio.Future[Outcome]") -> None:
+    if not answer.done():
+        answer.set_exception(PostingUnavailableError())
 
 
 def _fail(group: Sequence[_Waiting], error: Exception) -> None:

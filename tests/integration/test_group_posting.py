@@ -9,6 +9,7 @@ import orjson
 import pytest
 from integration.conftest import Database
 
+from chat_api import posting
 from chat_api.database import connect
 from chat_api.posting import Post, Poster, PostingUnavailableError, Verdict
 from shared.ids import new_id
@@ -174,3 +175,26 @@ async def test_a_post_asks_for_a_reply_where_the_chat_wants_one(database: Databa
     assert [each["content"] for each in asked["history"]] == ["hello", "hello"]
     assert asked["history"][-1]["id"] == asked["replyTo"]
     assert event["request_id"] == "r1"
+
+
+async def test_a_database_that_does_not_answer_is_said_in_time(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits for it, and what comes behind that, gets no verdict; neither is lost sight of."""
+    monkeypatch.setattr(posting, "ANSWER_SECONDS", 0.3)
+    user = await database.user()
+    chat = await database.chat(user)
+
+    async def never() -> asyncpg.Connection:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    poster = Poster(never)
+    running = asyncio.create_task(poster.run())
+    async with asyncio.timeout(5):
+        first = asyncio.create_task(poster.post(post_of(chat, user)))
+        second = asyncio.create_task(poster.post(post_of(chat, user)))
+        found = await asyncio.gather(first, second, return_exceptions=True)
+    assert [type(each) for each in found] == [PostingUnavailableError] * 2
+    running.cancel()
+    await asyncio.wait([running])

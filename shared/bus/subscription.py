@@ -1,6 +1,7 @@
 """The queue of a gateway, or of a follower, on the broker, consumed for ever."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -42,7 +43,8 @@ class Subscription:
         self._kind = kind
         self._consumed = CONSUMED.labels(kind)
         self._ever_linked = False
-        self._recent: dict[str, None] = {}
+        self._recent: set[str] = set()
+        self._oldest: deque[str] = deque()
 
     async def session(self, made: AbstractConnection, linked: Linked) -> None:
         """Consumes over one connection until it is lost."""
@@ -123,9 +125,10 @@ class Subscription:
     def _is_fresh(self, event: Event) -> bool:
         if event.id in self._recent:
             return False
-        self._recent[event.id] = None
-        if len(self._recent) > _REMEMBERED:
-            del self._recent[next(iter(self._recent))]
+        self._recent.add(event.id)
+        self._oldest.append(event.id)
+        if len(self._oldest) > _REMEMBERED:
+            self._recent.remove(self._oldest.popleft())
         return True
 
 

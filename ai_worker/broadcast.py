@@ -2,16 +2,15 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import orjson
 import structlog
 
 from ai_worker.stream import Chunk, Cut
 from shared.bus import BusUnavailableError
-from shared.drafts import ChunkWrite, ReplyGoneError, Standing
+from shared.drafts import ChunkWrite, ReplyCancelledError, ReplyGoneError, Standing
 from shared.events import (
-    REPLY_CHUNK,
     REPLY_FAILED,
     REPLY_FINISHED,
     REPLY_STATUS,
@@ -23,9 +22,8 @@ from shared.events import (
     numbered,
 )
 from shared.interest.reader import Write
+from shared.reply_chunks import SOURCE, reply_chunk
 from shared.runtime import backoff
-
-SOURCE: Final = "/roomcast/worker"
 
 Status = Literal["thinking", "tool_calling", "tool_completed"]
 
@@ -73,6 +71,7 @@ class ReplyBroadcast:
         self._attempt = 0
         self._texts: list[str] = []
         self._metadata: dict[str, Any] | None = None
+        self._news: dict[str, Any] | None = None
         self._lossy = False
 
     @property
@@ -98,7 +97,8 @@ class ReplyBroadcast:
         if standing.cancelled:
             self._cut.set()
             return False
-        self._texts, self._metadata, self._attempt = [], None, standing.attempt
+        self._texts, self._attempt = [], standing.attempt
+        self._metadata = self._news = None
         await self.status("thinking")
         return True
 
@@ -115,25 +115,36 @@ class ReplyBroadcast:
         await self._publish_once(self._for_room(REPLY_STATUS, "ai-status", body))
 
     async def chunk(self, chunk: Chunk) -> None:
-        """Adds a chunk to the draft, then sends it.
+        """Adds a chunk to the draft, then sends it, unless the reply was cancelled before: that sets `cut`.
 
         A socket that joins in between finds it in the draft, gets it, or both; never neither.
 
         Raises:
             ReplyGoneError: the reply has ended, or another attempt has begun; the chunk was not sent.
         """
-        self._texts.append(chunk.content)
-        reply_id = self._request.reply_id
-        write = ChunkWrite(reply_id, attempt=self._attempt, index=chunk.index, text=chunk.content)
-        body = {
-            "chatId": self._request.chat_id,
-            "replyId": reply_id,
-            "index": chunk.index,
-            "content": chunk.content,
-            "isFinal": chunk.is_final,
-            **numbered(self._attempt),
-        }
-        await self._publish_once(self._for_room(REPLY_CHUNK, "ai-chunk", body), first=write)
+        reply_id, attempt = self._request.reply_id, self._attempt
+        index, text, is_final = chunk.index, chunk.content, chunk.is_final
+        news, self._news = self._news, None
+        write = ChunkWrite(
+            reply_id, attempt=attempt, index=index, text=text, is_final=is_final, metadata=news
+        )
+        event = reply_chunk(
+            chat_id=self._request.chat_id,
+            reply_id=reply_id,
+            attempt=attempt,
+            index=index,
+            content=text,
+            is_final=is_final,
+            request_id=self._cause.request_id,
+            traceparent=self._cause.traceparent,
+        )
+        self._texts.append(text)
+        try:
+            await self._publish_once(event, first=write)
+        except ReplyCancelledError:
+            self._texts.pop()
+            self._cut.set()
+            return
         if write.cancelled:
             self._cut.set()
         if not write.whole:
@@ -141,7 +152,7 @@ class ReplyBroadcast:
 
     def know(self, metadata: dict[str, Any]) -> None:
         """Keeps what the finished reply will say of itself."""
-        self._metadata = metadata
+        self._metadata = self._news = metadata
 
     async def finished(self) -> None:
         """Hands the whole reply to the API; returns when the bus has confirmed it."""

@@ -6,8 +6,10 @@ from datetime import datetime
 import orjson
 
 from shared import events
+from shared.drafts import Kept
 from shared.events import Event, ReplyCancelRequested, chat_room, user_room
 from shared.ids import rfc3339
+from shared.reply_chunks import reply_chunk
 from shared.telemetry import current_request_id, current_traceparent
 
 SOURCE = "/roomcast/api"
@@ -95,6 +97,27 @@ def reply_ended(
     return _event(
         events.REPLY_STATUS, name="ai-status", subject=reply_id, rooms=(chat_room(chat_id),), body=body
     )
+
+
+def last_chunks(chat_id: str, reply_id: str, kept: Kept) -> list[Event]:
+    """The last chunk of a cancelled reply, if any, once more.
+
+    Its worker may have died, or be slow, before it was sent; whoever had it gets no repeat.
+    """
+    if not kept.texts:
+        return []
+    return [
+        reply_chunk(
+            chat_id=chat_id,
+            reply_id=reply_id,
+            attempt=kept.attempt,
+            index=len(kept.texts) - 1,
+            content=kept.texts[-1],
+            is_final=kept.is_final,
+            request_id=current_request_id(),
+            traceparent=current_traceparent(),
+        )
+    ]
 
 
 def cancel_requested(chat_id: str, reply_id: str, user_id: str) -> Event:

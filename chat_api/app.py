@@ -130,11 +130,12 @@ async def serve(
         )
         if schema.done():
             await ended.once()  # before a gateway that waits for this API reads the set
-        background = [poster.run(), _once_current(schema, _work(parts))]
+        cancellation = Cancellation(engine, Drafts(redis))
+        background = [poster.run(), _once_current(schema, _work(parts, cancellation))]
         if configured is not None:
             background.append(configured.run())
         with _running(tasks, background):
-            app = _application(parts)
+            app = _application(parts, cancellation)
             address = settings.api_host, settings.api_port
             async with http_server(app, *address, variables="API", linger=LINGER_SECONDS):
                 started()
@@ -184,10 +185,10 @@ async def _once_current(schema: asyncio.Task[None], work: Callable[[], Awaitable
     await work()
 
 
-def _work(parts: _Parts) -> Callable[[], Awaitable[None]]:
+def _work(parts: _Parts, cancellation: Cancellation) -> Callable[[], Awaitable[None]]:
     """What goes on without being asked for."""
     drafts = Drafts(parts.redis)
-    replies, cancellation = Replies(parts.engine, drafts), Cancellation(parts.engine, drafts)
+    replies = Replies(parts.engine, drafts)
     settings = parts.settings
     retention = Retention(messages=settings.message_retention_days, events=settings.event_retention_days)
     maintenance = Maintenance(parts.connect, retention)
@@ -207,7 +208,7 @@ def _work(parts: _Parts) -> Callable[[], Awaitable[None]]:
     return run
 
 
-def _application(parts: _Parts) -> web.Application:
+def _application(parts: _Parts, cancellation: Cancellation) -> web.Application:
     settings, engine = parts.settings, parts.engine
     origins = Origins(settings.allowed_origins)
     app = web.Application(
@@ -216,7 +217,7 @@ def _application(parts: _Parts) -> web.Application:
     )
     verifier = Verifier(parts.authority.keys, issuer=settings.jwt_issuer, audience=settings.jwt_audience)
     callers = Callers(engine, verifier=verifier, newcomers=Newcomers(engine))
-    groups = _groups(parts)
+    groups = _groups(parts, cancellation)
     add_endpoints(app, groups, authenticator=callers)
     app.add_routes(
         page_routes(
@@ -231,7 +232,7 @@ def _application(parts: _Parts) -> web.Application:
     return app
 
 
-def _groups(parts: _Parts) -> list[Endpoints]:
+def _groups(parts: _Parts, cancellation: Cancellation) -> list[Endpoints]:
     settings, engine = parts.settings, parts.engine
     limits = Limits.of(on=settings.rate_limits)
     drafts = Drafts(parts.redis)
@@ -260,7 +261,7 @@ def _groups(parts: _Parts) -> list[Endpoints]:
         chat_endpoints(Chats(engine, progress), history),
         member_endpoints(Members(engine)),
         message_endpoints(Messages(engine, parts.poster), history, limits),
-        reply_endpoints(Cancellation(engine, drafts), Regeneration(engine), limits),
+        reply_endpoints(cancellation, Regeneration(engine), limits),
     ]
 
 

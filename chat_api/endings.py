@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chat_api import announcements
-from chat_api.outbox import record
+from chat_api.outbox import record_quietly
 from chat_api.reply_failures import sentence
 from shared.ids import new_id
 from shared.telemetry import current_request_id, current_traceparent
@@ -160,5 +160,5 @@ async def _end(
 ) -> None:
     await connection.execute(_END, {"reply": reply.id, "status": status})
     ended = announcements.reply_ended(reply.chat_id, reply.id, reply.reply_to, told, data or {}, attempt)
-    await record(connection, ended)
+    await record_quietly(connection, ended)
     await ask_next(connection, reply.chat_id)

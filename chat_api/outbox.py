@@ -41,10 +41,15 @@ async def record(connection: AsyncConnection, *events: Event) -> None:
 
     Events of one chat are published in the order of their commits when the caller holds the chat's lock.
     """
-    if not events:
-        return
-    await connection.execute(insert(events_table), [_row(event) for event in events])
-    await connection.execute(_NOTIFY)
+    if events:
+        await record_quietly(connection, *events)
+        await connection.execute(_NOTIFY)
+
+
+async def record_quietly(connection: AsyncConnection, *events: Event) -> None:
+    """The same for a transaction that gives the relay its hint otherwise, as `append_message` does."""
+    if events:
+        await connection.execute(insert(events_table), [_row(event) for event in events])
 
 
 async def published(engine: AsyncEngine, event: Event, *, seconds: float) -> bool:

@@ -70,7 +70,10 @@ class Listener(Protocol):
     """
 
     def relay(self, events: Sequence[Event]) -> None:
-        """Takes events in the order in which they were published by each publisher; may repeat one."""
+        """Takes events in the order in which they were published by each publisher.
+
+        One that is published again, by its id, comes once; after a long time it may be repeated.
+        """
 
     def linked(self, *, gap: bool) -> None:
         """The listener's queue is being consumed (again); `gap`: events may have been lost meanwhile."""

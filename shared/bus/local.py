@@ -10,6 +10,7 @@ import structlog
 
 from shared.bus import BusUnavailableError, Job, JobHandler, Listener, Routed, WorkQueue
 from shared.bus.metrics import CONSUMED, DEAD_LETTERED, FOLLOWER, GATEWAY, PUBLISHED, REDELIVERED
+from shared.bus.recent import Recent
 from shared.bus.settling import Done, GiveUp, Retry, failure_of, pause, verdict
 from shared.bus.topology import ATTEMPTS, DEAD_TYPES_OF, FOLLOWED, QUEUE_OF
 from shared.events import Event
@@ -37,7 +38,7 @@ class LocalBus:
 
     def __init__(self) -> None:
         self.dead_letters: deque[DeadLetter] = deque(maxlen=_DEAD_LETTERS_KEPT)
-        self._gateways: dict[str, Listener] = {}
+        self._gateways: dict[str, tuple[Listener, Recent]] = {}
         self._followers: list[Listener] = []
         self._queues = {queue: asyncio.Queue[Job]() for queue in WorkQueue}
         self._consuming: Counter[WorkQueue] = Counter()
@@ -49,10 +50,10 @@ class LocalBus:
             queue = QUEUE_OF.get(routed.event.type)
             if queue is not None:
                 self._queues[queue].put_nowait(Job(routed.event))
-        for instance, listener in list(self._gateways.items()):
-            events = [
-                routed.event for routed in batch if routed.gateways is None or instance in routed.gateways
-            ]
+        for instance, (listener, recent) in list(self._gateways.items()):
+            events = recent.fresh(
+                [routed.event for routed in batch if routed.gateways is None or instance in routed.gateways]
+            )
             if events:
                 _relay(GATEWAY, listener, events)
         if followed := [routed.event for routed in batch if routed.event.type in FOLLOWED]:
@@ -61,7 +62,7 @@ class LocalBus:
 
     async def consume_gateway(self, instance: str, listener: Listener) -> None:
         """See `Bus.consume_gateway`."""
-        self._gateways[instance] = listener
+        self._gateways[instance] = listener, Recent()
         try:
             listener.linked(gap=False)
             await asyncio.get_running_loop().create_future()

@@ -1,7 +1,6 @@
 """The queue of a gateway, or of a follower, on the broker, consumed for ever."""
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -15,6 +14,7 @@ from shared.bus import Listener
 from shared.bus.framing import decode
 from shared.bus.link import CLOSE_SECONDS, LINK_ERRORS, SETUP_SECONDS, Linked, lost
 from shared.bus.metrics import CONSUMED, GAPS, REPEATED, UNDECODABLE
+from shared.bus.recent import Recent
 from shared.bus.topology import Queue, declare, declare_queue
 from shared.cancellation import told_to_stop
 from shared.events import Event, UndecodableEventError
@@ -24,8 +24,6 @@ log = structlog.get_logger()
 PREFETCH: Final = 1000
 _ACK_MESSAGES: Final = 64
 _ACK_SECONDS: Final = 0.05
-_REMEMBERED: Final = 10_000
-"""Ids of events relayed: more than can be unacknowledged when a link is lost."""
 _GHOST_POLLS: Final = 20
 _GHOST_POLL_SECONDS: Final = 0.1
 
@@ -43,8 +41,7 @@ class Subscription:
         self._kind = kind
         self._consumed = CONSUMED.labels(kind)
         self._ever_linked = False
-        self._recent: set[str] = set()
-        self._oldest: deque[str] = deque()
+        self._recent = Recent()
 
     async def session(self, made: AbstractConnection, linked: Linked) -> None:
         """Consumes over one connection until it is lost."""
@@ -112,7 +109,7 @@ class Subscription:
 
     def _relay(self, events: Sequence[Event]) -> None:
         self._consumed.inc(len(events))
-        fresh = [event for event in events if self._is_fresh(event)]
+        fresh = self._recent.fresh(events)
         if len(fresh) < len(events):
             REPEATED.inc(len(events) - len(fresh))
         if not fresh:
@@ -121,15 +118,6 @@ class Subscription:
             self._listener.relay(fresh)
         except Exception:
             log.exception("bus.relay_failed", queue=self._queue.name, count=len(fresh))
-
-    def _is_fresh(self, event: Event) -> bool:
-        if event.id in self._recent:
-            return False
-        self._recent.add(event.id)
-        self._oldest.append(event.id)
-        if len(self._oldest) > _REMEMBERED:
-            self._recent.remove(self._oldest.popleft())
-        return True
 
 
 class _Acks:

@@ -252,6 +252,20 @@ async def test_a_batch_that_holds_something_for_everyone_keeps_its_order(broker:
         assert a.events == sent
 
 
+async def test_an_event_that_is_published_again_reaches_a_gateway_once(broker: Broker) -> None:
+    """Alone or amid others; told by its id."""
+    bus = await broker.bus()
+    async with gateway(bus, "a") as a, gateway(bus, "b") as b:
+        first, second = message(1), message(2)
+        await bus.publish([to(first, "a")])
+        await bus.publish([to(first, "a", "b"), to(second, "a", "b")])
+        await bus.publish([to(second, "a")])
+        await bus.publish([to(last := message(3), "a", "b")])
+        for each in (a, b):
+            await each.until(lambda it: last in it.events)
+            assert each.events == [first, second, last]
+
+
 async def test_what_one_batch_holds_for_a_gateway_arrives_together(broker: Broker) -> None:
     """One call of the listener, so that the gateway can write it at once."""
     bus = await broker.bus()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from time import monotonic
 
 import orjson
 import pytest
@@ -10,7 +11,7 @@ from integration.test_replies import Conversation
 from redis.asyncio import Redis
 from servers import RedisServer
 
-from chat_api.cancellation import Cancellation
+from chat_api.cancellation import LATE_SECONDS, Cancellation
 from chat_api.chats import Chats
 from chat_api.problems import Deleted, NotAReply, NotFound, ReplyFinished
 from chat_api.progress import Progress
@@ -18,7 +19,7 @@ from chat_api.regeneration import Regeneration
 from chat_api.replies import Replies
 from shared.bus import Job
 from shared.drafts import Drafts
-from shared.events import REPLY_CANCEL_REQUESTED, REPLY_REQUESTED, Event
+from shared.events import REPLY_CANCEL_REQUESTED, REPLY_CHUNK, REPLY_REQUESTED, Event
 from shared.ids import new_id
 
 
@@ -121,6 +122,35 @@ async def test_where_no_worker_answers_the_draft_is_what_is_kept(desk: Desk) -> 
     assert [type_ for type_, _ in await desk.told(first)].count("message.created") == 1
     assert (await desk.drafts.start(first, 2)).ended
     assert await desk.status(second) == "requested"
+
+
+async def test_a_reply_that_no_worker_ends_is_ended_soon_after_its_cancel(desk: Desk) -> None:
+    """Begun or not, by what its draft holds; its last chunk, which may not have been sent, goes before it."""
+    first, second = await desk.begin(2)
+    ending = asyncio.create_task(desk.cancellation.run())
+    try:
+        await desk.drafts.start(first, 1)
+        await desk.drafts.mend(first, 1, ["what ", "there ", "was"])
+        for reply in (first, second):
+            started = monotonic()
+            await desk.cancel(reply)
+            while await desk.status(reply) != "cancelled":
+                assert monotonic() - started < LATE_SECONDS * 0.8  # what else ends it looks after that
+                await asyncio.sleep(0.005)
+    finally:
+        ending.cancel()
+        await asyncio.gather(ending, return_exceptions=True)
+    assert await desk.message(first) == ("AI", "what there was", {"cancelled": True})
+    assert await desk.message(second) == ("AI", "", {"cancelled": True})
+    told = [type_ for type_, _ in await desk.told(first)]
+    assert told[2:] == [REPLY_CHUNK, "message.created", "reply.status"]
+    assert REPLY_CHUNK not in [type_ for type_, _ in await desk.told(second)]
+    query = "SELECT id, body::json FROM events WHERE subject = $1 AND type = $2"
+    row = await desk.database.connection.fetchrow(query, first, REPLY_CHUNK)
+    assert row is not None
+    assert row["id"] == f"{first}:1:2"
+    last = orjson.loads(row["body"])
+    assert (last["index"], last["content"], last["isFinal"]) == (2, "was", False)
 
 
 async def test_a_request_that_was_given_up_does_not_take_the_text_of_a_cancelled_reply(desk: Desk) -> None:

@@ -10,11 +10,11 @@ from redis.asyncio import Redis
 
 from ai_worker.assistant import assistant
 from ai_worker.cancellation import Cancellations
+from ai_worker.flushing import Flushing
 from ai_worker.looks import look
 from ai_worker.settings import WorkerSettings
 from ai_worker.worker import Worker
 from shared.bus import Bus, WorkQueue
-from shared.bus.publisher import EventPublisher
 from shared.drafts import Drafts
 from shared.ids import new_id
 from shared.interest import InterestReader
@@ -43,6 +43,7 @@ async def serve(
     """
     drafts = Drafts(redis)
     cancellations = Cancellations(drafts)
+    publisher = Flushing(bus=bus, interest=InterestReader(redis))
     app = web.Application(middlewares=[http_middleware("worker")])
     app.add_routes(ops_routes({"rabbitmq": _takes_requests(bus), "redis": _ping(redis)}))
     async with (
@@ -52,7 +53,7 @@ async def serve(
     ):
         worker = Worker(
             responder=asked.responder,
-            publisher=EventPublisher(bus=bus, interest=InterestReader(redis)),
+            publisher=publisher,
             drafts=drafts,
             cancellations=cancellations,
             window=settings.ai_chunk_ms / 1000,
@@ -60,6 +61,7 @@ async def serve(
         background = [
             group.create_task(bus.follow(new_id(), cancellations)),
             group.create_task(cancellations.run()),
+            group.create_task(publisher.run()),
             group.create_task(look(bus, asked.breaker, asked.models)),
         ]
         consumer = group.create_task(

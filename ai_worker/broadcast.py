@@ -33,7 +33,7 @@ log = structlog.get_logger()
 class Publisher(Protocol):
     """Where events go."""
 
-    async def publish(self, events: Sequence[Event], *, first: Write | None = None) -> None:
+    async def publish(self, event: Event, *, first: Write | None = None) -> None:
         """Returns when the bus has taken responsibility. `first` is written to Redis before.
 
         Raises:
@@ -193,7 +193,7 @@ class ReplyBroadcast:
 
     async def _confirmed(self, event: Event, *, first: Write | None = None) -> bool:
         try:
-            await self._publisher.publish([event], first=first)
+            await self._publisher.publish(event, first=first)
         except BusUnavailableError:
             return False
         return True

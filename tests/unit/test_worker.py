@@ -58,21 +58,20 @@ class Recorder:
         self.on_status: Callable[[], None] | None = None
         self.on_chunk: Callable[[], Awaitable[object]] | None = None
 
-    async def publish(self, events: Sequence[Event], *, first: Write | None = None) -> None:
+    async def publish(self, event: Event, *, first: Write | None = None) -> None:
         if first is not None:
             await self._write(first)
-        for event in events:
-            if self.refusals.get(event.type, 0) > 0:
-                self.refusals[event.type] -= 1
-                raise BusUnavailableError
-            self.events.append(event)
-            self.log.append((event.type, body_of(event)))
-            if event.type == REPLY_STATUS and self.on_status is not None:
-                self.on_status()
-            if event.type == REPLY_CHUNK:
-                self.chunk_published.set()
-                if self.on_chunk is not None:
-                    await self.on_chunk()
+        if self.refusals.get(event.type, 0) > 0:
+            self.refusals[event.type] -= 1
+            raise BusUnavailableError
+        self.events.append(event)
+        self.log.append((event.type, body_of(event)))
+        if event.type == REPLY_STATUS and self.on_status is not None:
+            self.on_status()
+        if event.type == REPLY_CHUNK:
+            self.chunk_published.set()
+            if self.on_chunk is not None:
+                await self.on_chunk()
 
     async def start(self, reply_id: str, at_least: int) -> Standing:
         self.log.append(("draft.started", reply_id, at_least))

@@ -1,0 +1,144 @@
+"""What replies tell their rooms at about the same time, on a real Redis."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+from redis.asyncio import Redis
+from servers import RedisServer
+
+from ai_worker.flushing import Flushing
+from shared.bus import BusUnavailableError, Routed
+from shared.bus.local import LocalBus
+from shared.drafts import ChunkWrite, Drafts, ReplyCancelledError, ReplyGoneError
+from shared.events import REPLY_CHUNK, REPLY_FINISHED, Event, chat_room
+from shared.interest import InterestReader
+
+
+class Bus(LocalBus):
+    """Keeps what was published together; is as slow as told, or away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batches: list[list[str]] = []
+        self.may_go = asyncio.Event()
+        self.may_go.set()
+        self.away = False
+
+    async def publish(self, batch: Sequence[Routed]) -> None:
+        self.batches.append([routed.event.id for routed in batch])
+        await self.may_go.wait()
+        if self.away:
+            raise BusUnavailableError
+
+
+@pytest.fixture
+async def redis(redis_server: RedisServer) -> AsyncIterator[Redis]:
+    async with Redis.from_url(redis_server.url) as client:
+        await client.flushall()
+        yield client
+
+
+@pytest.fixture
+def bus() -> Bus:
+    return Bus()
+
+
+@pytest.fixture
+async def flushing(redis: Redis, bus: Bus) -> AsyncIterator[Flushing]:
+    made = Flushing(bus=bus, interest=InterestReader(redis))
+    work = asyncio.create_task(made.run())
+    yield made
+    work.cancel()
+    await asyncio.gather(work, return_exceptions=True)
+
+
+def chunk(name: str) -> Event:
+    return Event(REPLY_CHUNK, b"{}", id=name, rooms=(chat_room("c"),))
+
+
+async def begun(task: asyncio.Task[None], bus: Bus, batches: int) -> None:
+    """Returns once so many batches are on their way."""
+    async with asyncio.timeout(5):
+        while len(bus.batches) < batches and not task.done():  # noqa: ASYNC110  the fake has no event for it
+            await asyncio.sleep(0.001)
+
+
+async def test_what_comes_while_a_flush_is_on_its_way_goes_together_in_the_next(
+    flushing: Flushing, bus: Bus
+) -> None:
+    """In the order in which it came; a lone event goes at once."""
+    bus.may_go.clear()
+    first = asyncio.create_task(flushing.publish(chunk("0")))
+    await begun(first, bus, 1)
+    rest = [asyncio.create_task(flushing.publish(chunk(str(number)))) for number in range(1, 40)]
+    await asyncio.sleep(0)
+    bus.may_go.set()
+    await asyncio.gather(first, *rest)
+    assert bus.batches == [["0"], [str(number) for number in range(1, 40)]]
+
+
+async def test_a_refused_chunk_is_not_published_and_those_beside_it_are(
+    redis: Redis, flushing: Flushing, bus: Bus
+) -> None:
+    """Cancelled, or taken over by another worker: each is told so itself."""
+    drafts = Drafts(redis)
+    for name in ("going", "cancelled", "gone"):
+        await drafts.start(name, 1)
+    await drafts.cancel("cancelled")
+    await drafts.start("gone", 2)
+    writes = [ChunkWrite(name, attempt=1, index=0, text=name) for name in ("cancelled", "going", "gone")]
+    published = [
+        flushing.publish(chunk(str(number)), first=write)
+        for number, write in enumerate([*writes, None, ChunkWrite("going", attempt=1, index=1, text="!")])
+    ]
+    outcomes = await asyncio.gather(*published, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [
+        ReplyCancelledError,
+        type(None),
+        ReplyGoneError,
+        type(None),
+        type(None),
+    ]
+    assert bus.batches == [["1", "3", "4"]]
+    draft = await drafts.read("going")
+    assert draft is not None
+    assert draft.content == "going!"
+
+
+async def test_a_bus_that_is_away_fails_those_that_it_did_not_take_and_later_ones_go(
+    flushing: Flushing, bus: Bus
+) -> None:
+    """Each is told; nobody waits for ever."""
+    bus.away = True
+    failed = await asyncio.gather(
+        *(flushing.publish(chunk(str(number))) for number in range(3)), return_exceptions=True
+    )
+    assert [type(failure) for failure in failed] == [BusUnavailableError] * 3
+    bus.away = False
+    await flushing.publish(chunk("later"))
+
+
+async def test_an_outcome_waits_for_no_flush_and_holds_up_none(flushing: Flushing, bus: Bus) -> None:
+    """It goes on its own."""
+    bus.may_go.clear()
+    first = asyncio.create_task(flushing.publish(chunk("0")))
+    await begun(first, bus, 1)
+    outcome = asyncio.create_task(flushing.publish(Event(REPLY_FINISHED, b"{}", id="outcome")))
+    await begun(outcome, bus, 2)
+    assert bus.batches == [["0"], ["outcome"]]
+    bus.may_go.set()
+    await asyncio.gather(first, outcome)
+
+
+async def test_whoever_gives_up_waiting_is_left_out(flushing: Flushing, bus: Bus) -> None:
+    """What it wanted to say is not said after it has gone."""
+    bus.may_go.clear()
+    first = asyncio.create_task(flushing.publish(chunk("0")))
+    await begun(first, bus, 1)
+    second, third = [asyncio.create_task(flushing.publish(chunk(name))) for name in ("1", "2")]
+    await asyncio.sleep(0)
+    second.cancel()
+    bus.may_go.set()
+    await asyncio.gather(first, third)
+    assert bus.batches == [["0"], ["2"]]

@@ -20,6 +20,7 @@ from bench.rows.arriving import handshake
 from bench.rows.growth import room_growth, rooms_growth
 from bench.rows.latency import latency
 from bench.rows.one_room import bursts, room1000
+from bench.rows.replies import replies
 from bench.rows.scene import Scene
 from bench.rows.small_rooms import small
 from bench.rows.unheld import unheld
@@ -35,6 +36,7 @@ ROWS: Final[dict[str, Callable[[Scene], Awaitable[None]]]] = {
     "room-growth": room_growth,
     "rooms-growth": rooms_growth,
     "unheld": unheld,
+    "replies": replies,
     "whole-path": whole_path,
 }
 

@@ -1,8 +1,9 @@
 """Many sockets in one process that does as little as can be: open, then count frames.
 
-It reads a JSON command a line from stdin and answers each with a line. Between looks at its sockets it
-sleeps, without waiting on them, so that a server's writes wake nobody up; a prompt one waits on its sockets
-instead, and notes how old each message is that it gets.
+With `replies` it counts replies that are whole, instead of messages. It reads a JSON command a line from
+stdin and answers each with a line. Between looks at its sockets it sleeps, without waiting on them, so that
+a server's writes wake nobody up; a prompt one waits on its sockets instead, and notes how old each message
+is that it gets.
 """
 
 import json
@@ -19,7 +20,7 @@ from typing import Any, Final
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from bench.frames import (
-    END,
+    ENDS,
     HEAD_END,
     PING,
     PONG,
@@ -36,7 +37,6 @@ BUFFER_BYTES: Final = 1 << 20
 PER_ADDRESS: Final = 250
 """Client addresses 127.1.0.1 and up: none meets a limit that is meant for one address."""
 
-_KEPT: Final = len(END) - 1
 _WHOLE: Final = frozenset(b"]2")
 """How reads that end with a whole frame end."""
 _IP_BIND_ADDRESS_NO_PORT: Final = 24
@@ -58,8 +58,10 @@ class Opening:
 class Clients:
     """The sockets, and what they have got."""
 
-    def __init__(self, *, prompt: bool) -> None:
+    def __init__(self, *, prompt: bool, counting: str = "messages") -> None:
         self._prompt = prompt
+        self._end = ENDS[counting]
+        self._kept = len(self._end) - 1
         self._epoll = select.epoll()
         self._commands = bytearray()
         self._buffer = bytearray(BUFFER_BYTES)
@@ -227,12 +229,12 @@ class Clients:
         end = at + count
         buffer = self._buffer
         self._bytes += count
-        self._frames += buffer.count(END, 0, end)
+        self._frames += buffer.count(self._end, 0, end)
         if buffer.find(PING, 0, end) >= 0:
             self._pings += 1
             self._open[fd].send(PONG)
         if buffer[end - 1] not in _WHOLE:
-            self._tails[fd] = bytes(buffer[max(0, end - _KEPT) : end])
+            self._tails[fd] = bytes(buffer[max(0, end - self._kept) : end])
         if self._prompt:
             self._note_ages(end)
 
@@ -247,4 +249,4 @@ class Clients:
 
 
 if __name__ == "__main__":
-    Clients(prompt="prompt" in sys.argv).run()
+    Clients(prompt="prompt" in sys.argv, counting="replies" if "replies" in sys.argv else "messages").run()

@@ -14,10 +14,11 @@ _MOST_WAVE_SECONDS: Final = 12.0
 
 
 class Crowd(Child):
-    """Many sockets in one process."""
+    """Many sockets in one process; it counts messages, or replies that are whole."""
 
-    def __init__(self, *, prompt: bool = False) -> None:
-        super().__init__("clients.py", *(["prompt"] if prompt else []))
+    def __init__(self, *, prompt: bool = False, replies: bool = False) -> None:
+        options = [name for name, wanted in (("prompt", prompt), ("replies", replies)) if wanted]
+        super().__init__("clients.py", *options)
         self._first_opened = 0.0
         self._last_opened = 0.0
 

@@ -17,8 +17,8 @@ PONG: Final = b"\x81\x81\x00\x00\x00\x003"
 STAMP: Final = b'"content":"@'
 STAMP_DIGITS: Final = 19
 """A message's text begins with when it was sent, in nanoseconds of the monotonic clock."""
-END: Final = b'"deletedAt":null}]'
-"""How the frame of a `new-msg` ends, and no other does."""
+ENDS: Final = {"messages": b'"deletedAt":null}]', "replies": b'"isFinal":true}]'}
+"""How the frames that are counted end, and no others: a `new-msg`; the last `ai-chunk` of a reply."""
 
 _TEXT: Final = 0x81
 _MASKED: Final = 0x80

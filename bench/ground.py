@@ -19,6 +19,7 @@ from servers.ports import free_port
 from servers.process import Folder, Process, accepts
 
 from bench.feeders import EachAlone, Flushing, Plain, plain, publishers
+from bench.meter import Meter
 from shared.ids import new_id
 
 ROOT: Final = Path(__file__).parent.parent
@@ -33,12 +34,15 @@ class Ground:
     """What all rows share.
 
     Attributes:
+        broker, store: what RabbitMQ and Redis use.
         api: the stand-in's address.
         folder: where processes write their logs.
     """
 
     rabbit: str
     redis: str
+    broker: Meter
+    store: Meter
     api: str
     folder: Path
     key: Ed25519PrivateKey
@@ -68,13 +72,13 @@ async def ground() -> AsyncIterator[Ground]:
     async with (
         running(RabbitServer()) as rabbit,
         running(RedisServer()) as redis,
-        standing_on(rabbit.url, redis.url) as made,
+        standing_on(rabbit, redis) as made,
     ):
         yield made
 
 
 @asynccontextmanager
-async def standing_on(rabbit: str, redis: str) -> AsyncIterator[Ground]:
+async def standing_on(rabbit: RabbitServer, redis: RedisServer) -> AsyncIterator[Ground]:
     """The rest, on servers that are there."""
     install_node_packages()
     key = Ed25519PrivateKey.generate()
@@ -87,16 +91,18 @@ async def standing_on(rabbit: str, redis: str) -> AsyncIterator[Ground]:
         command = [sys.executable, "-m", "bench.standin", str(port), key_set(key).decode()]
         standin.spawn(command, cwd=ROOT, drop_rights=False)
         await standin.until(lambda: accepts(port), seconds=START_SECONDS)
-        flushing, each_alone = await ends.enter_async_context(publishers(rabbit, redis))
+        flushing, each_alone = await ends.enter_async_context(publishers(rabbit.url, redis.url))
         yield Ground(
-            rabbit=rabbit,
-            redis=redis,
+            rabbit=rabbit.url,
+            redis=redis.url,
+            broker=Meter(rabbit.pid),
+            store=Meter(redis.pid),
             api=f"http://127.0.0.1:{port}",
             folder=folder.path,
             key=key,
             flushing=flushing,
             each_alone=each_alone,
-            plain=await ends.enter_async_context(plain(rabbit)),
+            plain=await ends.enter_async_context(plain(rabbit.url)),
         )
 
 

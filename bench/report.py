@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from bench.book import Book, Series
 from bench.picture import draw
-from bench.targets import FIGURES, Outcome, outcomes
+from bench.targets import ABSOLUTE, FIGURES, RESENT, Outcome, outcomes
 
 BEGIN: Final = "<!-- figures: from a run, by `python -m bench --publish` -->"
 NAMES: Final = {"node": "Node", "python-socketio": "python-socketio"}
@@ -36,6 +36,10 @@ def _targets(book: Book) -> Iterator[str]:
 def _what(outcome: Outcome) -> str:
     target = outcome.target
     title = FIGURES[target.figure].title
+    if target.of == ABSOLUTE:
+        return f"{title}, in {FIGURES[target.figure].unit}"
+    if target.of == RESENT:
+        return f"{title}, of the same with the {RESENT}"
     if target.of in NAMES:
         return f"{title}, of {NAMES[target.of]}'s"
     return f"{title}, {_part(target.who)} to {_part(target.of)}"

@@ -31,15 +31,30 @@ FIGURES: Final = {
     "API per post": Figure("whole path: CPU of the API with its relay, per post", "ms", 3),
     "posted p99": Figure("whole path: delivery at 100 posts a second over 50 chats, p99", "ms"),
     "posted p50": Figure("whole path: delivery at 100 posts a second over 50 chats, median", "ms"),
+    "token cpu": Figure("CPU per token of a reply, worker, bus, store and gateway together", "µs"),
+    "token worker": Figure("CPU per token of a reply: worker", "µs"),
+    "token bus": Figure("CPU per token of a reply: RabbitMQ", "µs"),
+    "token store": Figure("CPU per token of a reply: Redis", "µs"),
+    "token gateway": Figure("CPU per token of a reply: gateway", "µs"),
+    "first token p99": Figure("first token, worker to socket, 100 replies at once, p99", "ms"),
+    "first token p50": Figure("first token, worker to socket, 100 replies at once, median", "ms"),
+    "reply bytes": Figure("bytes to a socket for a reply", "KiB"),
     "room growth": Figure("CPU per delivery, one message at a time", "µs"),
     "rooms growth": Figure("CPU per event for one socket", "µs", 0),
     "unheld": Figure("CPU per event of a room that is not held", "µs"),
 }
 
 
+RESENT: Final = "whole text with each token"
+ABSOLUTE: Final = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A ratio to reach: of `who` in `figure` to `of`, at most `bound` (at least, where `more`)."""
+    """A ratio to reach: of `who` in `figure` to `of`, at most `bound` (at least, where `more`).
+
+    Where `of` is `ABSOLUTE`, it is the figure itself, in its unit.
+    """
 
     figure: str
     of: str
@@ -60,6 +75,9 @@ TARGETS: Final = (
     Target("posts per second", NODE_GATEWAY, 1.5, more=True),
     Target("API per post", NODE_GATEWAY, 0.7),
     Target("posted p99", NODE_GATEWAY, 1.0),
+    Target("token cpu", RESENT, 0.5),
+    Target("first token p99", ABSOLUTE, 50),
+    Target("reply bytes", f"{ROOMCAST}, 100 tokens", 2.1, who=f"{ROOMCAST}, 200 tokens"),
     Target("room growth", "roomcast, room of 100", 1.2, who="roomcast, room of 10000"),
     Target("rooms growth", "roomcast, 10 rooms", 1.2, who="roomcast, 10000 rooms"),
 )
@@ -84,5 +102,7 @@ def outcomes(book: Book) -> Iterator[Outcome]:
     """Each target whose figures were measured."""
     for target in (*TARGETS, Target("unheld", NODE_GATEWAY, NOTHING)):
         mine, theirs = book.get(target.figure, target.who), book.get(target.figure, target.of)
-        if mine is not None and theirs is not None and theirs.median:
+        if mine is not None and target.of == ABSOLUTE:
+            yield Outcome(target, mine.median)
+        elif mine is not None and theirs is not None and theirs.median:
             yield Outcome(target, mine.median / theirs.median)

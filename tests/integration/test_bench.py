@@ -24,7 +24,7 @@ async def test_each_contender_is_measured_doing_the_same(
 ) -> None:
     said: list[str] = []
     book = Book(said.append)
-    async with standing_on(rabbitmq.url, redis_server.url) as ground:
+    async with standing_on(rabbitmq, redis_server) as ground:
         await one_room.bursts(Scene(ground, book, rounds=1, kinds=KINDS, scale=0.05))
     assert {who for _, who, _ in book} == {*KINDS, EACH_ALONE}
     for _, who, series in book:
@@ -40,7 +40,7 @@ async def test_each_contender_is_measured_doing_the_same(
 
 async def test_a_message_too_many_fails_the_run(rabbitmq: RabbitServer, redis_server: RedisServer) -> None:
     async with (
-        standing_on(rabbitmq.url, redis_server.url) as ground,
+        standing_on(rabbitmq, redis_server) as ground,
         gateway("roomcast", ground, name="test") as one,
         Crowd() as crowd,
     ):

@@ -35,6 +35,11 @@ class RabbitServer:
         """`amqp://guest:guest@127.0.0.1:<port>/`."""
         return f"amqp://guest:guest@127.0.0.1:{self.port}/"
 
+    @property
+    def pid(self) -> int:
+        """The id of the process that was started."""
+        return self._process.pid
+
     async def start(self) -> None:
         """Returns when it takes AMQP connections (5 to 10 s)."""
         program = find_program("rabbitmq-server", package=_PACKAGE, also_in=_BEHIND_THE_WRAPPER)

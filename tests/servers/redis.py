@@ -23,6 +23,11 @@ class RedisServer:
         """`redis://127.0.0.1:<port>/0`."""
         return f"redis://127.0.0.1:{self.port}/0"
 
+    @property
+    def pid(self) -> int:
+        """The id of the process that was started."""
+        return self._process.pid
+
     async def start(self) -> None:
         """Returns when it answers PING."""
         program = find_program("redis-server", package="redis-server")

@@ -1,0 +1,72 @@
+"""Roomcast's worker, with a steady stream of tokens in place of a model: `python -m bench.replier`.
+
+A request's title says how many tokens its reply has.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
+
+from redis.asyncio import Redis
+
+from ai_worker.cancellation import Cancellations
+from ai_worker.flushing import Flushing
+from ai_worker.responder import Part, TextDelta
+from ai_worker.worker import Worker
+from bench.replies import tokens
+from shared.bus import Bus, BusUnavailableError, WorkQueue
+from shared.drafts import Drafts
+from shared.events import ReplyRequested
+from shared.ids import new_id
+from shared.interest import InterestReader
+from shared.process import run_service
+from shared.runtime import backoff
+from shared.settings import Settings
+
+CONCURRENCY = 1000
+
+
+class Steady:
+    """Writes replies of known length."""
+
+    async def respond(self, request: ReplyRequested) -> AsyncGenerator[Part, None]:
+        """The tokens."""
+        async for token in tokens(int(request.title)):
+            yield TextDelta(token)
+
+
+async def serve(
+    _settings: Settings, *, bus: Bus, redis: Redis, stop: asyncio.Event, started: Callable[[], None]
+) -> None:
+    """Writes replies until `stop` is set, as `ai_worker.app` does."""
+    drafts = Drafts(redis)
+    cancellations = Cancellations(drafts)
+    publisher = Flushing(bus=bus, interest=InterestReader(redis))
+    worker = Worker(responder=Steady(), publisher=publisher, drafts=drafts, cancellations=cancellations)
+    async with asyncio.TaskGroup() as group:
+        tasks = [
+            group.create_task(bus.follow(new_id(), cancellations)),
+            group.create_task(cancellations.run()),
+            group.create_task(publisher.run()),
+            group.create_task(
+                bus.consume(WorkQueue.ASSISTANT_REQUESTS, worker.handle, concurrency=CONCURRENCY)
+            ),
+            group.create_task(_tell_ready(bus, started)),
+        ]
+        await stop.wait()
+        for task in tasks:
+            task.cancel()
+
+
+async def _tell_ready(bus: Bus, started: Callable[[], None]) -> None:
+    for pause in backoff(first=0.01, most=0.1):
+        with suppress(BusUnavailableError):
+            bus.require_consuming(WorkQueue.ASSISTANT_REQUESTS)
+            break
+        await asyncio.sleep(pause)
+    started()
+    print("ready", flush=True)
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_service("worker", Settings, serve))

@@ -26,6 +26,21 @@ _READ_SECONDS: Final = 0.5
 _SKIP_SECONDS: Final = 1.0
 """For how long Redis is not asked after it failed to answer, so that not every reader waits for it."""
 
+_WRITE: Final = f"""
+local at, found = 2, {{}}
+for number, chat in ipairs(KEYS) do
+  local left, here = at + 2 + tonumber(ARGV[at]), tonumber(ARGV[at + 1])
+  for field = at + 2, left - 1 do redis.call('HDEL', chat, ARGV[field]) end
+  at = left + here
+  for field = left, at - 1 do redis.call('HSET', chat, ARGV[field], '1') end
+  if here > 0 then redis.call('EXPIRE', chat, ARGV[1]) end
+  found[number] = redis.call('HKEYS', chat)
+end
+return {{found, redis.call('ZRANGE', '{GATEWAYS}', 0, -1, 'WITHSCORES'), redis.call('TIME')}}
+"""
+"""All in one step, with one answer: each costs who asks some ten times what it costs Redis. It is told, after
+the seconds to keep a chat, for each: how many leave it, how many are here, and their fields."""
+
 Change = tuple[str, str, bool]
 """Chat id, user id, and whether the user has a joined socket at the writing gateway."""
 Sighting = frozenset[str]
@@ -113,34 +128,24 @@ class Presence:
         chats: dict[str, list[Change]] = {}
         for change in changes:
             chats.setdefault(change[0], []).append(change)
-        at: dict[str, int] = {}
-        async with self._redis.pipeline(transaction=True) as pipeline:
-            for chat_id, of_chat in chats.items():
-                _write(pipeline, instance, chat_id, of_chat)
-                at[chat_id] = len(pipeline)
-                pipeline.hkeys(_key(chat_id))
-            _ask_who_lives(pipeline)
-            *answers, beats, time = await pipeline.execute()
-        living = _living(beats, time) | {instance}
-        seen = {chat_id: _places(answers[index], living) for chat_id, index in at.items()}
+        arguments = [word for of_chat in chats.values() for word in _words(instance, of_chat)]
+        keys = map(_key, chats)
+        found, beats, time = await self._redis.eval(_WRITE, len(chats), *keys, KEPT_SECONDS, *arguments)
+        living = _living(zip(beats[::2], map(float, beats[1::2]), strict=True), time) | {instance}
+        seen = {chat_id: _places(fields, living) for chat_id, fields in zip(chats, found, strict=True)}
         return [
             frozenset(who for who, places in seen[chat_id].items() if who != user_id or places != {instance})
             for chat_id, user_id, _ in changes
         ]
 
 
-def _write(pipeline: Any, instance: str, chat_id: str, changes: Iterable[Change]) -> None:
-    """Adds the commands that write changes of one chat."""
-    key = _key(chat_id)
+def _words(instance: str, changes: Iterable[Change]) -> list[str | int]:
+    """What `_WRITE` is told of one chat."""
     here: list[str] = []
     left: list[str] = []
     for _, user_id, is_here in changes:
         (here if is_here else left).append(_field(instance, user_id))
-    if left:
-        pipeline.hdel(key, *left)
-    if here:
-        pipeline.hset(key, mapping=dict.fromkeys(here, "1"))
-        pipeline.expire(key, KEPT_SECONDS)
+    return [len(left), len(here), *left, *here]
 
 
 def _places(fields: Iterable[bytes | str], living: AbstractSet[str]) -> dict[str, set[str]]:

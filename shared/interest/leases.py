@@ -1,7 +1,7 @@
 """The rooms that one gateway holds, kept registered in Redis."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from time import monotonic
 from types import TracebackType
@@ -39,6 +39,18 @@ _CHUNK: Final = 250
 """Rooms a pipeline."""
 _KEPT_SECONDS: Final = 3600.0
 """How long a gateway that is gone stays in the list of gateways."""
+
+_WRITE: Final = """
+for number, room in ipairs(KEYS) do
+  if number <= tonumber(ARGV[3]) then
+    redis.call('SADD', room, ARGV[1])
+    redis.call('EXPIRE', room, ARGV[2])
+  else
+    redis.call('SREM', room, ARGV[1])
+  end
+end
+"""
+"""Registers the first so many of the rooms, and takes the instance out of the rest: one answer for all."""
 
 Missed = Callable[[frozenset[str] | None], None]
 
@@ -248,15 +260,10 @@ class InterestLeases:
         elif missed := late & self._held.keys():
             self._tell(frozenset(missed))
 
-    async def _write(self, held: Iterable[str], dropped: Iterable[str]) -> None:
-        pipeline = self._redis.pipeline(transaction=False)
-        for room in held:
-            pipeline.sadd(room_key(room), self._instance)
-            pipeline.expire(room_key(room), LEASE_SECONDS)
-        for room in dropped:
-            pipeline.srem(room_key(room), self._instance)
-        if len(pipeline):
-            await pipeline.execute()
+    async def _write(self, held: Sequence[str], dropped: Sequence[str]) -> None:
+        rooms = [*map(room_key, held), *map(room_key, dropped)]
+        if rooms:
+            await self._redis.eval(_WRITE, len(rooms), *rooms, self._instance, LEASE_SECONDS, len(held))
 
     def _tell(self, rooms: frozenset[str] | None) -> None:
         try:

@@ -5,7 +5,16 @@ from typing import Any
 
 import orjson
 
-from shared.events import MESSAGE_CREATED, PRESENCE, REPLY_CHUNK, TYPING, Event, chat_room, user_room
+from shared.events import (
+    CHAT_DELETED,
+    MESSAGE_CREATED,
+    PRESENCE,
+    REPLY_CHUNK,
+    TYPING,
+    Event,
+    chat_room,
+    user_room,
+)
 from ws_gateway.connections import Connection
 from ws_gateway.fanout import Fanout
 from ws_gateway.frames import Burst, Frame
@@ -22,10 +31,12 @@ class Recorder(Connection):
     def __init__(self, name: str) -> None:
         super().__init__(name, origin=None, address="")
         self.got: list[str] = []
+        self.droppable = 0
         self.writes = 0
 
     def send(self, frame: Frame) -> None:
         self.got.append(frame.text)
+        self.droppable += frame.droppable
         self.writes += 1
 
     def close(self) -> None: ...
@@ -42,18 +53,22 @@ class Joining(Recorder):
 
 
 class Nothing:
-    """Sessions, and memberships, that nothing is done to."""
+    """Sessions, and memberships, that nothing is done to but noted."""
+
+    def __init__(self) -> None:
+        self.evicted: list[Any] = []
 
     def end(self, session_id: str) -> None: ...
 
-    def evict(self, *who: Any) -> None: ...
+    def evict(self, *who: Any) -> None:
+        self.evicted.append(who)
 
 
 def chat(number: int) -> str:
     return f"chat-{number}"
 
 
-def scene(kind: type[Recorder]) -> tuple[Relay, Rooms, list[Recorder]]:
+def scene(kind: type[Recorder], nothing: Nothing | None = None) -> tuple[Relay, Rooms, list[Recorder]]:
     """Six sockets of three users: each in its user's room and in two of three chats."""
     rooms, connections = Rooms(), [kind(str(number)) for number in range(6)]
     for number, connection in enumerate(connections):
@@ -61,9 +76,9 @@ def scene(kind: type[Recorder]) -> tuple[Relay, Rooms, list[Recorder]]:
         socket = Socket(connection.sid, connection, user, user, user, "", 0)
         for room in (user_room(user), chat_room(chat(number % 3)), chat_room(chat((number + 1) % 3))):
             rooms.enter(Subscription(socket, room, None))
-    nothing: Any = Nothing()
+    noted: Any = nothing or Nothing()
     relay = Relay(
-        instance="here", fanout=Fanout(rooms), membership=nothing, sessions=nothing, missed=lambda: None
+        instance="here", fanout=Fanout(rooms), membership=noted, sessions=noted, missed=lambda: None
     )
     return relay, rooms, connections
 
@@ -132,3 +147,23 @@ def test_members_hear_of_every_message_of_a_run_once() -> None:
     heard = [orjson.loads(text[1:]) for text in sockets[1].got]
     assert [said["lastSeq"] for name, said in heard if name == "chat-activity"] == [1, 2, 3]
     assert not any(said[0] == "chat-activity" for said in (orjson.loads(text[1:]) for text in sockets[0].got))
+
+
+def test_typing_in_a_row_spares_who_types_and_may_be_left_out() -> None:
+    rooms = (chat_room(chat(0)),)
+    relay, _, sockets = scene(Joining)
+    relay.relay([Event(TYPING, b"{}", name="typing", rooms=rooms, subject="here/0") for _ in range(2)])
+    assert [(len(socket.got), socket.droppable) for socket in sockets[:3]] == [(0, 0), (0, 0), (2, 2)]
+
+
+def test_deletions_in_a_row_each_close_their_room() -> None:
+    members = tuple(user_room(f"user-{number}") for number in range(3))
+    deleted = [
+        Event(CHAT_DELETED, b"{}", name="chat-deleted", rooms=members, subject=chat(number))
+        for number in range(2)
+    ]
+    noted = Nothing()
+    relay, _, sockets = scene(Joining, noted)
+    relay.relay(deleted)
+    assert noted.evicted == [(chat(0),), (chat(1),)]
+    assert [len(socket.got) for socket in sockets] == [2] * 6

@@ -50,7 +50,7 @@ async def test_the_api_does_what_it_describes(services: Services, tmp_path: Path
         "--checks", CHECKS,
         "--phases", "examples,coverage,fuzzing",
         "--exclude-path", "/api/auth/logout",
-        "--max-examples", "8",
+        "--max-examples", "5",
         "--seed", "1",
         "--workers", "2",
         "--no-color",

@@ -37,7 +37,8 @@ _LOOK: Final = """
     ) AS found ON true
     ORDER BY found.position
 """
-_FIRST_LOOK: Final = _LOOK.format(others="true", batch=BATCH)
+_FIRST_LOOK: Final = _LOOK.format(others="true", batch="$1")
+"""The bound is a parameter: only what has one is planned anew each time, with the table as it then is."""
 _MARK_AND_LOOK: Final = f"WITH marked AS ({_MARK}) " + _LOOK.format(others="id <> ALL ($1)", batch=BATCH)
 """One round trip; what it marks, it does not see as marked yet."""
 
@@ -150,7 +151,7 @@ class Term:
             rows = await self._connection.fetch(_MARK_AND_LOOK, *_marks(taken))
             _count(taken)
         else:
-            rows = await self._connection.fetch(_FIRST_LOOK)
+            rows = await self._connection.fetch(_FIRST_LOOK, BATCH)
         recorded = [recorded_of(row) for row in rows if row["position"] is not None]
         self._horizon.looked(
             [each.position for each in recorded],

@@ -239,6 +239,26 @@ async def test_a_chat_that_is_gone_is_told(server: Server, http: aiohttp.ClientS
         assert joins(server) == [0]
 
 
+@pytest.mark.parametrize("name", ["connect", "call"])
+async def test_it_ends_though_the_library_swallows_the_word(
+    server: Server, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """`asyncio.wait_for` of Python 3.11 does, when a cancellation comes together with what it waits for."""
+    original, waiting = getattr(socketio.AsyncClient, name), asyncio.Event()
+
+    async def swallowing(self: socketio.AsyncClient, *arguments: Any, **options: Any) -> Any:
+        result = await original(self, *arguments, **options)
+        try:
+            waiting.set()
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            return result
+
+    monkeypatch.setattr(socketio.AsyncClient, name, swallowing)
+    async with asyncio.timeout(BOUND), linked(server, http):
+        await waiting.wait()
+
+
 async def test_an_expiring_token_is_replaced_on_the_socket(
     server: Server, http: aiohttp.ClientSession
 ) -> None:

@@ -113,8 +113,7 @@ class Term:
 
     async def _relay(self) -> None:
         if self._marking is not None and self._marking.done():
-            self._marking.result()
-            self._marking = None
+            await self._marked()
         due = self._hinted or monotonic() >= self._looked + LOOK_SECONDS
         if not due and self._horizon.is_next([each.position for each in self._offered]):
             offered, self._offered = self._offered, []

@@ -3,7 +3,7 @@
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from typing import Any, Final
 
@@ -38,6 +38,7 @@ REQUEST_SECONDS: Final = Histogram(
 _FITTING_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:+/=@-]{1,128}")
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _CLIENT_GONE: Final = 499
+_UNRECORDED: Final = nullcontext()
 
 
 def configure(service: str, settings: Settings) -> None:
@@ -47,12 +48,13 @@ def configure(service: str, settings: Settings) -> None:
         tracing.enable(service, settings.otel_exporter_otlp_endpoint)
 
 
-@contextmanager
-def span(name: str, **attributes: Any) -> Iterator[None]:
+def span(name: str, **attributes: Any) -> AbstractContextManager[None]:
     """Records the block as a span of the current trace; costs next to nothing while tracing is off."""
-    if not tracing.enabled():
-        yield
-        return
+    return _recorded(name, attributes) if tracing.enabled() else _UNRECORDED
+
+
+@contextmanager
+def _recorded(name: str, attributes: dict[str, Any]) -> Iterator[None]:
     with (
         tracing.child_span(name, current_traceparent(), attributes) as traceparent,
         trace_context(traceparent),
@@ -75,10 +77,7 @@ def http_middleware(service: str) -> Middleware:
         status = _CLIENT_GONE
         with request_context(request_id, _traceparent_of(request)):
             try:
-                if tracing.enabled():
-                    with span(f"{request.method} {_route_of(request)}", service=service):
-                        response = await handler(request)
-                else:
+                with span(f"{request.method} {_route_of(request)}", service=service):
                     response = await handler(request)
                 status = response.status
             except web.HTTPException as answer:

@@ -1,7 +1,6 @@
 """The terminal client in action: one person, one socket, one open chat at a time."""
 
 import asyncio
-from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any, Final
 
@@ -124,15 +123,6 @@ class Client:
                 self._updated(Chat.model_validate(payload))
             case _:
                 self._in_chat(event, payload)
-
-    def _duties(self) -> list[Coroutine[None, None, None]]:
-        return [
-            self.account.keep_fresh(),
-            self._link.run(),
-            self._outbox.run(),
-            self._typing.run(),
-            self._tell_read(),
-        ]
 
     def _created(self, chat: Chat) -> None:
         if chat.owner_id != self.account.user.id:

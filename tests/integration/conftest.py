@@ -1,6 +1,7 @@
 """Servers apart from those of the end-to-end tests; a migrated database, and rows to stand on."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import asyncpg
@@ -78,21 +79,25 @@ async def redis_server() -> AsyncIterator[RedisServer]:
         yield server
 
 
-@pytest.fixture(scope="session")
-async def database(postgres: PostgresServer) -> AsyncIterator[Database]:
+@asynccontextmanager
+async def _migrated(postgres: PostgresServer) -> AsyncIterator[Database]:
     url = await postgres.new_database()
     await migrations.upgrade(url)
     connection = await connect(url)
     async with open_engine(url) as engine:
         yield Database(url, engine, connection)
     await connection.close()
+
+
+@pytest.fixture(scope="session")
+async def database(postgres: PostgresServer) -> AsyncIterator[Database]:
+    """One for all tests; each stands on rows of its own."""
+    async with _migrated(postgres) as database:
+        yield database
 
 
 @pytest.fixture
 async def fresh(postgres: PostgresServer) -> AsyncIterator[Database]:
-    url = await postgres.new_database()
-    await migrations.upgrade(url)
-    connection = await connect(url)
-    async with open_engine(url) as engine:
-        yield Database(url, engine, connection)
-    await connection.close()
+    """One for this test, with nothing in it."""
+    async with _migrated(postgres) as database:
+        yield database

@@ -1,18 +1,17 @@
 """What the API counts of what waits, on real servers."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import aiormq
 import pytest
 from integration.conftest import Database
 from prometheus_client import REGISTRY
-from servers import PostgresServer, RabbitServer
+from servers import RabbitServer
 
-from chat_api import backlog, migrations
+from chat_api import backlog
 from chat_api.backlog import Backlog
-from chat_api.database import connect, open_engine
+from chat_api.database import connect
 from chat_api.outbox import record
 from shared.bus import BusUnavailableError
 from shared.bus.local import LocalBus
@@ -26,16 +25,6 @@ def sample(name: str) -> float:
     value = REGISTRY.get_sample_value(name)
     assert value is not None
     return value
-
-
-@pytest.fixture
-async def fresh(postgres: PostgresServer) -> AsyncIterator[Database]:
-    url = await postgres.new_database()
-    await migrations.upgrade(url)
-    connection = await connect(url)
-    async with open_engine(url) as engine:
-        yield Database(url, engine, connection)
-    await connection.close()
 
 
 async def test_the_lag_grows_while_nothing_is_published(

@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,9 @@ import orjson
 import pytest
 from integration.conftest import Database
 from program import ROOMCAST, Ended, environment, roomcast, up
-from servers import PostgresServer, RabbitServer
+from servers import RabbitServer
 
-from chat_api import migrations
-from chat_api.database import connect, open_engine
+from chat_api.database import connect
 from chat_api.event_store import EventStore, Filter
 from chat_api.outbox import record
 from roomcast.events.feed import Feed
@@ -49,16 +48,6 @@ class Listener:
 
     def unlinked(self) -> None:
         self.there.clear()
-
-
-@pytest.fixture
-async def fresh(postgres: PostgresServer) -> AsyncIterator[Database]:
-    url = await postgres.new_database()
-    await migrations.upgrade(url)
-    connection = await connect(url)
-    async with open_engine(url) as engine:
-        yield Database(url, engine, connection)
-    await connection.close()
 
 
 async def tell(database: Database, *events: Event, published: bool = True) -> list[Event]:

@@ -101,18 +101,14 @@ async def narrow(
     postgres: PostgresServer, rabbitmq: RabbitServer, redis_server: RedisServer
 ) -> AsyncIterator[Services]:
     """Two workers that write one reply at a time."""
-    vhost = "narrow"
-    await rabbitmq.ctl("add_vhost", vhost)
-    await rabbitmq.ctl("set_permissions", "-p", vhost, "guest", ".*", ".*", ".*")
     urls = {
         "DATABASE_URL": await postgres.new_database(),
-        "RABBITMQ_URL": rabbitmq.url + vhost,
+        "RABBITMQ_URL": await rabbitmq.new_vhost(),
         "REDIS_URL": redis_server.url.removesuffix("/0") + "/4",
     }
     async with Services(**urls, AI_CONCURRENCY="1") as stack:
         await stack.add("worker")
         yield stack
-    await rabbitmq.ctl("delete_vhost", vhost)
 
 
 @pytest.mark.matrix

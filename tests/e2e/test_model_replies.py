@@ -74,12 +74,10 @@ async def ground(
     postgres: PostgresServer, rabbitmq: RabbitServer, redis_server: RedisServer
 ) -> AsyncIterator[Ground]:
     """Its worker is given an operator's own agent, and a breaker that never opens."""
-    await rabbitmq.ctl("add_vhost", "models")
-    await rabbitmq.ctl("set_permissions", "-p", "models", "guest", ".*", ".*", ".*")
     async with model_server() as server:
         settings = {
             "DATABASE_URL": await postgres.new_database(),
-            "RABBITMQ_URL": rabbitmq.url + "models",
+            "RABBITMQ_URL": await rabbitmq.new_vhost(),
             "REDIS_URL": redis_server.url + "/5",
             "AI_MODEL": "openai:first,openai:second",
             "AI_AGENT": "model.agent:agent",
@@ -91,7 +89,6 @@ async def ground(
         }
         async with Services(**settings) as services, Api(services.api.url) as api:
             yield Ground(server, services, api, await api.register("asker"))
-    await rabbitmq.ctl("delete_vhost", "models")
 
 
 async def asked(ground: Ground, make: NewClient, question: str, **chat: Any) -> tuple[Any, SocketClient]:

@@ -19,7 +19,6 @@ from rest import Api, Person
 from servers import PostgresServer, RabbitServer, RedisServer
 from stack import Service, Services
 
-VHOST: Final = "replies"
 SETTINGS: Final = {"AI_CONCURRENCY": "100"}
 CANCELS: Final = 24
 JOINS: Final = 200
@@ -30,17 +29,14 @@ async def cluster(
     postgres: PostgresServer, rabbitmq: RabbitServer, redis_server: RedisServer
 ) -> AsyncIterator[Services]:
     """An API, two gateways and two workers, apart from those of other tests."""
-    await rabbitmq.ctl("add_vhost", VHOST)
-    await rabbitmq.ctl("set_permissions", "-p", VHOST, "guest", ".*", ".*", ".*")
     urls = {
         "DATABASE_URL": await postgres.new_database(),
-        "RABBITMQ_URL": rabbitmq.url + VHOST,
+        "RABBITMQ_URL": await rabbitmq.new_vhost(),
         "REDIS_URL": redis_server.url.removesuffix("/0") + "/3",
     }
     async with Services(**urls, **SETTINGS) as stack:
         await asyncio.gather(stack.add("gateway"), stack.add("worker"))
         yield stack
-    await rabbitmq.ctl("delete_vhost", VHOST)
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from typing import Final, NoReturn
 
 import aiormq
 import structlog
+from aiormq import TransportFactory
 from aiormq.abc import AbstractChannel, AbstractConnection
 from aiormq.exceptions import AMQPError
 from yarl import URL
@@ -45,7 +46,9 @@ class LinkLostError(ConnectionError):
 
 
 @asynccontextmanager
-async def connection(url: str, *, name: str) -> AsyncIterator[AbstractConnection]:
+async def connection(
+    url: str, *, name: str, transports: TransportFactory | None = None
+) -> AsyncIterator[AbstractConnection]:
     """A connection that the broker shows under `name`; made and closed within bounds.
 
     Raises:
@@ -57,7 +60,7 @@ async def connection(url: str, *, name: str) -> AsyncIterator[AbstractConnection
     if "heartbeat" not in address.query:
         address = address.update_query(heartbeat=HEARTBEAT_SECONDS)
     async with asyncio.timeout(CONNECT_SECONDS):
-        made = await aiormq.connect(address)
+        made = await aiormq.connect(address, transport_factory=transports)
     try:
         yield made
     finally:
@@ -75,7 +78,9 @@ async def _closed(made: AbstractConnection) -> None:
             raise
 
 
-async def supervised(url: str, *, name: str, session: Session) -> NoReturn:
+async def supervised(
+    url: str, *, name: str, session: Session, transports: TransportFactory | None = None
+) -> NoReturn:
     """Runs `session` on a connection, again after each loss, for ever.
 
     Raises:
@@ -90,7 +95,7 @@ async def supervised(url: str, *, name: str, session: Session) -> NoReturn:
 
     while True:
         try:
-            async with connection(url, name=name) as made:
+            async with connection(url, name=name, transports=transports) as made:
                 await session(made, linked)
             reason = "the session ended"
         except TopologyMismatchError:

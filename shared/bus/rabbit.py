@@ -55,7 +55,7 @@ class RabbitBus:
             TopologyMismatchError: the broker has a queue of ours with other arguments.
         """
         subscription = Subscription(gateway_queue(instance), listener, kind=GATEWAY)
-        await supervised(self._url, name=f"{self._name} relays", session=subscription.session)
+        await subscription.run(self._url, name=f"{self._name} relays")
 
     async def follow(self, name: str, listener: Listener) -> None:
         """See `Bus.follow`.
@@ -64,7 +64,7 @@ class RabbitBus:
             TopologyMismatchError: the broker has a queue of ours with other arguments.
         """
         subscription = Subscription(follower_queue(name), listener, kind=FOLLOWER)
-        await supervised(self._url, name=f"{self._name} follows", session=subscription.session)
+        await subscription.run(self._url, name=f"{self._name} follows")
 
     async def consume(self, queue: WorkQueue, handle: JobHandler, *, concurrency: int) -> None:
         """See `Bus.consume`.

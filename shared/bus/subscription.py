@@ -4,15 +4,17 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import Final
+from typing import Final, NoReturn
 
 import structlog
 from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
 from aiormq.exceptions import ChannelNotFoundEntity
 
 from shared.bus import Listener
+from shared.bus.content_header import content_type_and_headers
+from shared.bus.deliveries import Deliveries
 from shared.bus.framing import decode
-from shared.bus.link import CLOSE_SECONDS, LINK_ERRORS, SETUP_SECONDS, Linked, lost
+from shared.bus.link import CLOSE_SECONDS, LINK_ERRORS, SETUP_SECONDS, Linked, lost, supervised
 from shared.bus.metrics import CONSUMED, GAPS, REPEATED, UNDECODABLE
 from shared.bus.recent import Recent
 from shared.bus.topology import Queue, declare, declare_queue
@@ -42,8 +44,17 @@ class Subscription:
         self._consumed = CONSUMED.labels(kind)
         self._ever_linked = False
         self._recent = Recent()
+        self._deliveries = Deliveries()
 
-    async def session(self, made: AbstractConnection, linked: Linked) -> None:
+    async def run(self, url: str, *, name: str) -> NoReturn:
+        """Consumes over links that the broker shows under `name`, for ever.
+
+        Raises:
+            TopologyMismatchError: the broker has a queue of ours with other arguments.
+        """
+        await supervised(url, name=name, session=self._session, transports=self._deliveries)
+
+    async def _session(self, made: AbstractConnection, linked: Linked) -> None:
         """Consumes over one connection until it is lost."""
         async with asyncio.timeout(SETUP_SECONDS):
             gap = not await self._kept(made) and self._ever_linked
@@ -55,8 +66,9 @@ class Subscription:
         self._say_linked(gap=gap)
         try:
             async with _acks(channel) as acks:
-                await channel.basic_consume(self._queue.name, partial(self._on_message, acks))
-                await lost(made, channel)
+                with self._deliveries.to(partial(self._on_message, acks), channel=channel.number):
+                    await channel.basic_consume(self._queue.name, _out_of_reach)
+                    await lost(made, channel)
         finally:
             if told_to_stop():
                 await self._resign(channel)
@@ -94,16 +106,15 @@ class Subscription:
             log.warning("bus.gap", queue=self._queue.name)
         self._listener.linked(gap=gap)
 
-    async def _on_message(self, acks: "_Acks", message: DeliveredMessage) -> None:
+    def _on_message(self, acks: "_Acks", tag: int, header: bytes, body: bytes) -> None:
         try:
-            properties = message.header.properties
-            content_type, headers = properties.content_type, properties.headers
-            self._relay(decode(content_type, headers, message.body, pass_over=self._pass_over))
-        except UndecodableEventError as refusal:
+            content_type, headers = content_type_and_headers(header)
+            self._relay(decode(content_type, headers, body, pass_over=self._pass_over))
+        except (UndecodableEventError, ValueError) as refusal:
             self._pass_over(refusal)
-        acks.due(message)
+        acks.due(tag)
 
-    def _pass_over(self, refusal: UndecodableEventError) -> None:
+    def _pass_over(self, refusal: UndecodableEventError | ValueError) -> None:
         UNDECODABLE.labels(self._kind).inc()
         log.warning("bus.undecodable", queue=self._queue.name, reason=str(refusal))
 
@@ -120,6 +131,10 @@ class Subscription:
             log.exception("bus.relay_failed", queue=self._queue.name, count=len(fresh))
 
 
+async def _out_of_reach(message: DeliveredMessage) -> None:
+    raise AssertionError(f"aiormq was handed a delivery: {message.delivery_tag}")
+
+
 class _Acks:
     """Acknowledges what was delivered, many messages with one frame."""
 
@@ -130,9 +145,9 @@ class _Acks:
         self._some = asyncio.Event()
         self._many = asyncio.Event()
 
-    def due(self, message: DeliveredMessage) -> None:
-        """`message` is dealt with, and with it all that came before."""
-        self._tag = message.delivery_tag or self._tag
+    def due(self, tag: int) -> None:
+        """The message of this delivery tag is dealt with, and with it all that came before."""
+        self._tag = tag
         self._some.set()
         if self._tag - self._acked >= _ACK_MESSAGES:
             self._many.set()

@@ -19,8 +19,8 @@ run: $(VENV)/.runtime  ## install what is missing and start everything in one pr
 
 models: $(VENV)/.models  ## install what it takes to ask OpenAI, Anthropic and Google, and compatible servers
 
-WORKERS := 4
-test:  ## install what is missing, check and test everything, WORKERS=4 at a time
+WORKERS := 3
+test:  ## install what is missing, check and test everything, WORKERS=3 at a time
 	@$(MAKE) --no-print-directory --jobs $(VENV)/.dev $(CLIENTS)/node_modules/.installed
 	@$(MAKE) --no-print-directory --jobs=2 --keep-going lint pytest
 

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, Literal, Self
 
 import aiohttp
@@ -169,7 +170,14 @@ class OneProcess(Stack):
 
 
 class Services(Stack):
-    """Separate processes on real servers; one of each to begin with, more by `add`."""
+    """Separate processes on real servers; one of each to begin with, more by `add`.
+
+    `of_api` are settings that the APIs alone have.
+    """
+
+    def __init__(self, of_api: Mapping[str, str] = MappingProxyType({}), /, **settings: str) -> None:
+        super().__init__(**settings)
+        self._of_api = of_api
 
     async def _start(self) -> None:
         migrate = self._spawn("migrate", [*COMMAND, "migrate"], {})
@@ -194,6 +202,8 @@ class Services(Stack):
     def _launch(self, kind: Kind, settings: dict[str, str]) -> Service:
         if kind == "gateway" and "API_URL" not in settings:
             settings["API_URL"] = f"http://127.0.0.1:{self.settings['API_PORT']}"
+        if kind == "api":
+            settings = {**self._of_api, **settings}
         process = self._spawn(kind, ["-m", MODULES[kind]], settings)
         port = {**self.settings, **settings}[f"{kind.upper()}_PORT"]
         service = Service(kind, f"http://127.0.0.1:{port}", process)

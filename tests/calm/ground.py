@@ -83,7 +83,7 @@ async def gateway_process(
     env = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("GATEWAY_", "COVERAGE_", "JWT_", "CORS_", "TRUSTED_"))
+        if not name.startswith(("GATEWAY_", "JWT_", "CORS_", "TRUSTED_"))
     }
     env |= {
         "PYTHONPATH": str(ROOT),

@@ -50,8 +50,7 @@ async def storm(
         "RABBITMQ_URL": rabbitmq.url,
         "REDIS_URL": redis_server.url,
     }
-    quiet = {"LOG_LEVEL": "warning", "COVERAGE_PROCESS_CONFIG": "", "COVERAGE_PROCESS_START": ""}
-    async with Services(RATE_LIMITS="on", **quiet, **urls) as stack:
+    async with Services(RATE_LIMITS="on", LOG_LEVEL="warning", **urls) as stack:
         crowded = await stack.add("gateway")
         async with Api(stack.api.url) as api:
             people = [await api.register("ann") for _ in range(USERS)]

@@ -1,6 +1,5 @@
 """What a socket may ask, and how it is answered."""
 
-import asyncio
 from typing import Any
 
 import pytest

@@ -101,12 +101,9 @@ class Cluster(Services):
     balancer: Link
 
     def __init__(self, servers: Ground) -> None:
-        # Half of the load would be log lines; and the figures are not about the measuring of coverage. Nobody
-        # here renews a token, however long the run.
+        # Half of the load would be log lines; and nobody here renews a token, however long the run.
         super().__init__(
             LOG_LEVEL="warning",
-            COVERAGE_PROCESS_CONFIG="",
-            COVERAGE_PROCESS_START="",
             ACCESS_TOKEN_TTL="86400",
         )
         self.servers = servers

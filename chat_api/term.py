@@ -1,8 +1,13 @@
-"""One leader's term of relaying: what is offered or found in the outbox is published, then marked."""
+"""One leader's term of relaying: what is offered or found in the outbox is published, then marked.
+
+What is offered does not wait for the confirm of what is on its way, unless that holds an event of the same
+chat: of one chat, the next goes out when the one before is confirmed, so that no loss of a link can turn
+their order round.
+"""
 
 import asyncio
 from collections import Counter as Tally
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from contextlib import suppress
 from time import monotonic
 from typing import Any, Final, Protocol, TypeVar
@@ -13,6 +18,7 @@ from prometheus_client import Counter
 from chat_api.database import DATABASE_ERRORS
 from chat_api.horizon import Horizon
 from chat_api.outbox import Recorded, recorded_of
+from shared.bus import BusUnavailableError
 from shared.events import Event
 
 T = TypeVar("T")
@@ -23,6 +29,10 @@ LOOK_SECONDS: Final = 1.0
 FINISH_SECONDS: Final = 3.0
 """How long a leader that is told to stop goes on with what it is publishing."""
 MOST_UNMARKED: Final = 4 * BATCH
+LANES: Final = 4
+"""How many batches are on their way at once."""
+FEW: Final = 4
+"""More events than that wait for what is on its way, and go together: each batch has its price."""
 
 RELAYED = Counter("roomcast_api_outbox_relayed_total", "Events published and marked so", ["type"])
 
@@ -67,6 +77,8 @@ class Term:
         self._hinted = True
         self._looked = 0.0
         self._offered: list[Recorded] = []
+        self._next: list[Recorded] = []
+        self._publishing: dict[asyncio.Task[None], Sequence[Recorded]] = {}
         self._unmarked: list[Recorded] = []
         self._marking: asyncio.Task[None] | None = None
         self._over = False
@@ -101,36 +113,67 @@ class Term:
                 await self._relay()
         except asyncio.CancelledError:
             self._over = True
-            with suppress(*DATABASE_ERRORS):
+            with suppress(*DATABASE_ERRORS, BusUnavailableError):
                 async with asyncio.timeout(FINISH_SECONDS):
+                    await self._arrived()
                     await self._mark()
             raise
         finally:
             self._over = True
-            if self._marking is not None:
-                self._marking.cancel()
-                await asyncio.gather(self._marking, return_exceptions=True)
+            await _ended([*self._publishing, *([self._marking] if self._marking else [])])
 
     async def _relay(self) -> None:
+        self._reap()
         if self._marking is not None and self._marking.done():
             await self._marked()
         due = self._hinted or monotonic() >= self._looked + LOOK_SECONDS
-        if not due and self._horizon.is_next([each.position for each in self._offered]):
-            offered, self._offered = self._offered, []
-            await _finished(self._take(offered))
+        positions = [each.position for each in self._offered]
+        if not due and self._horizon.is_next(positions):
+            self._horizon.take(positions)
+            self._next += self._offered
+            self._offered = []
         elif due or self._offered:
+            await self._arrived()
             recorded = await self._look()
             while recorded:
                 recorded = await _finished(self._take_and_look(recorded))
+        self._publish_next()
+        await self._mark_beside()
 
-    async def _take(self, offered: Sequence[Recorded]) -> None:
-        """Publishes these, and has them marked while the next are published."""
-        await self._publish(offered)
-        self._horizon.take([each.position for each in offered])
-        self._unmarked += offered
+    def _publish_next(self) -> None:
+        """Sends what is next on its way, as far as it need not wait."""
+        if len(self._publishing) >= LANES or (self._publishing and len(self._next) > FEW):
+            return
+        busy = {each.event.subject for batch in self._publishing.values() for each in batch}
+        batch = [each for each in self._next if each.event.subject not in busy]
+        if batch:
+            self._next = [each for each in self._next if each.event.subject in busy]
+            task = asyncio.create_task(self._publisher.publish([each.event for each in batch]))
+            task.add_done_callback(lambda _: self._awake.set())
+            self._publishing[task] = batch
+
+    def _reap(self) -> None:
+        """Takes note of the batches that are confirmed.
+
+        Raises:
+            BusUnavailableError: one was not.
+        """
+        for task in [task for task in self._publishing if task.done()]:
+            task.result()
+            self._unmarked += self._publishing.pop(task)
+
+    async def _arrived(self) -> None:
+        """Waits until all that is next, and on its way, is confirmed."""
+        while self._next or self._publishing:
+            self._publish_next()
+            await self._wait_for(self._publishing)
+            self._reap()
+
+    async def _mark_beside(self) -> None:
+        """Has what is published marked while the next is published."""
         if len(self._unmarked) >= MOST_UNMARKED:
             await self._mark()
-        elif self._marking is None:
+        elif self._unmarked and self._marking is None:
             self._marking = asyncio.create_task(self._mark_all())
             self._marking.add_done_callback(lambda _: self._awake.set())
 
@@ -160,15 +203,20 @@ class Term:
         return recorded
 
     async def _publish(self, recorded: Sequence[Recorded]) -> None:
-        publishing = asyncio.ensure_future(self._publisher.publish([each.event for each in recorded]))
+        publishing = asyncio.create_task(self._publisher.publish([each.event for each in recorded]))
         try:
-            while not (await asyncio.wait([publishing], timeout=LOOK_SECONDS))[0]:
-                await self._marked()
-                await self._connection.execute("SELECT 1")  # the leader lives, however long the bus takes
+            while not publishing.done():
+                await self._wait_for([publishing])
             await publishing
         finally:
-            publishing.cancel()
-            await asyncio.wait([publishing])
+            await _ended([publishing])
+
+    async def _wait_for(self, publishing: Iterable["asyncio.Task[None]"]) -> None:
+        """Waits for one of these, but not long; the leader lives, however long the bus takes."""
+        done, _ = await asyncio.wait(publishing, timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        if not done:
+            await self._marked()
+            await self._connection.execute("SELECT 1")
 
     async def _mark_all(self) -> None:
         while self._unmarked:
@@ -208,6 +256,13 @@ async def _finished(relaying: Coroutine[Any, Any, T]) -> T:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         raise
+
+
+async def _ended(tasks: Sequence["asyncio.Task[None]"]) -> None:
+    """Cancels tasks and waits until they have ended, however they do."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def within(seconds: float, event: asyncio.Event) -> None:

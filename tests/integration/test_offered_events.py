@@ -1,23 +1,67 @@
 """Posts whose events the leader publishes without reading them again, on a real PostgreSQL."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
+from random import random
 
 import asyncpg
 import orjson
+import pytest
 from integration.conftest import Database
 from integration.relays import Ear
 from integration.test_group_posting import post_of
 
+from chat_api import term
 from chat_api.access import lock_chat
 from chat_api.announcements import chat_read
 from chat_api.database import connect
 from chat_api.outbox import event_of, record
 from chat_api.posting import Poster
 from chat_api.relay import Relay
+from shared.events import Event
 from shared.ids import new_id
+
+
+class UnevenEar(Ear):
+    """Hears some batches at once, others after up to 10 ms."""
+
+    async def publish(self, events: Sequence[Event]) -> None:
+        self.seconds = max(0.0, 0.02 * random() - 0.01)
+        await super().publish(events)
+
+
+class Broker(Ear):
+    """Confirms the events of a chat when it is allowed to.
+
+    Attributes:
+        came: the events of each batch as they came, confirmed or not.
+        held: the chats whose batches wait.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.came: list[list[Event]] = []
+        self.held: dict[str, asyncio.Event] = {}
+        self._came_more = asyncio.Event()
+
+    def hold(self, chat: str) -> None:
+        self.held[chat] = asyncio.Event()
+
+    async def publish(self, events: Sequence[Event]) -> None:
+        self.came.append(list(events))
+        self._came_more.set()
+        for event in events:
+            if event.subject in self.held:
+                await self.held[event.subject].wait()
+        await super().publish(events)
+
+    async def until_came(self, number: int) -> None:
+        async with asyncio.timeout(10):
+            while len(self.came) < number:
+                self._came_more.clear()
+                await self._came_more.wait()
 
 
 class Instance:
@@ -28,6 +72,11 @@ class Instance:
         self.statements: list[str] = []
         self.relay = Relay(self._watched, ear)
         self.poster = Poster(lambda: connect(self._url), self.relay)
+
+    @property
+    def looks(self) -> list[str]:
+        """The statements that looked into the outbox."""
+        return [each for each in self.statements if "published_at IS NULL" in each]
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -67,8 +116,7 @@ async def test_what_is_posted_at_the_leader_is_published_without_a_look(fresh: D
         for number in range(3, 53):
             await instance.poster.post(post_of(chat, user))
             await ear.until(number)
-        looks = [each for each in instance.statements if "published_at IS NULL" in each]
-        assert len(looks) <= asyncio.get_running_loop().time() - began + 2
+        assert len(instance.looks) <= asyncio.get_running_loop().time() - began + 2
     assert ear.heard == [event_of(row) for row in await fresh.events(chat)]
     assert all(row["published_at"] for row in await fresh.events(chat))
 
@@ -76,10 +124,13 @@ async def test_what_is_posted_at_the_leader_is_published_without_a_look(fresh: D
 async def test_posts_and_other_changes_of_a_chat_are_published_in_the_order_of_their_commits(
     fresh: Database,
 ) -> None:
-    """Two instances post into two chats that others change meanwhile, at once or after a while."""
+    """Two instances post into two chats that others change meanwhile, at once or after a while.
+
+    Some batches are confirmed later than those after them.
+    """
     user = await fresh.user()
     chats = [await fresh.chat(user) for _ in range(2)]
-    ear, numbers = Ear(), count()
+    ear, numbers = UnevenEar(), count()
     here, there = Instance(fresh, ear), Instance(fresh, ear)
 
     async def post(instance: Instance, chat: str) -> None:
@@ -104,6 +155,89 @@ async def test_posts_and_other_changes_of_a_chat_are_published_in_the_order_of_t
     for chat in chats:
         recorded = [row["id"] for row in await fresh.events(chat)]
         assert [each.id for each in ear.heard if each.subject == chat] == recorded
+
+
+@asynccontextmanager
+async def relaying_without_a_look(
+    database: Database, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Instance]:
+    """An instance that leads, and publishes what it stores without looking, from now on."""
+    monkeypatch.setattr(term, "LOOK_SECONDS", 60.0)
+    user = await database.user()
+    chat = await database.chat(user)
+    instance = Instance(database, broker)
+    async with instance.running():
+        await instance.leading()
+        for number in count(1):
+            instance.statements.clear()
+            await instance.poster.post(post_of(chat, user))
+            await broker.until(number)
+            if not instance.looks:  # whoever ran when it began to lead has ended
+                break
+        broker.came.clear()
+        broker.heard.clear()
+        yield instance
+
+
+async def test_a_post_waits_for_the_confirm_of_one_of_its_chat_alone(
+    fresh: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two chats' posts pass one that the broker has not confirmed; the next of that one's chat waits."""
+    user, broker = await fresh.user(), Broker()
+    slow, quick, other = [await fresh.chat(user) for _ in range(3)]
+    async with relaying_without_a_look(fresh, broker, monkeypatch) as instance:
+        broker.hold(slow)
+        for chat in (slow, quick, slow, other):
+            await instance.poster.post(post_of(chat, user))
+        await broker.until(2)
+        assert [event.subject for event in broker.heard] == [quick, other]
+        assert [event.subject for batch in broker.came for event in batch] == [slow, quick, other]
+        broker.held[slow].set()
+        await broker.until(4)
+    for chat in (slow, quick, other):
+        recorded = [row["id"] for row in await fresh.events(chat)]
+        assert [each.id for each in broker.heard if each.subject == chat] == recorded
+        assert all(row["published_at"] for row in await fresh.events(chat))
+
+
+async def test_many_posts_wait_for_what_is_on_its_way_and_go_together(
+    fresh: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch has its price: more than a few do not go by themselves."""
+    user, broker = await fresh.user(), Broker()
+    slow, other = [await fresh.chat(user) for _ in range(2)]
+    async with relaying_without_a_look(fresh, broker, monkeypatch) as instance:
+        broker.hold(slow)
+        for chat in [slow] * (term.FEW + 2) + [other]:
+            await instance.poster.post(post_of(chat, user))
+        broker.held[slow].set()
+        await broker.until(term.FEW + 3)
+    assert [len(batch) for batch in broker.came] == [1, term.FEW + 2]
+
+
+async def test_what_was_on_its_way_when_the_bus_failed_is_published_again(
+    fresh: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each chat's events in their order; one confirmed beside the failure may be heard again."""
+    user, broker = await fresh.user(), Broker()
+    lost, kept = [await fresh.chat(user) for _ in range(2)]
+    async with relaying_without_a_look(fresh, broker, monkeypatch) as instance:
+        broker.hold(lost)
+        for chat in (lost, kept, lost):
+            await instance.poster.post(post_of(chat, user))
+        await broker.until(1)
+        broker.away = True
+        broker.held.pop(lost).set()
+        await broker.refused.wait()
+        broker.away = False
+        for chat in (lost, kept):
+            await instance.poster.post(post_of(chat, user))
+        while len({each.id for each in broker.heard}) < 5:
+            await broker.until(len(broker.heard) + 1)
+    for chat in (lost, kept):
+        recorded = [row["id"] for row in await fresh.events(chat)]
+        heard = [each.id for each in broker.heard if each.subject == chat]
+        assert list(dict.fromkeys(heard)) == recorded
 
 
 async def test_a_post_at_another_instance_reaches_the_leader(fresh: Database) -> None:

@@ -121,3 +121,4 @@ async def test_without_the_api_sockets_stay_and_new_ones_come(pair: Pair, new_cl
     assert answer["error"]["code"] == "unavailable"
     for gateway in pair.gateways:
         assert await gateway.status("/readyz") == 200
+    await pair.stack.add("api", API_PORT=pair.stack.settings["API_PORT"])  # the tests after this one need it

@@ -1,5 +1,6 @@
 """What can go wrong with a model, and what is done about it."""
 
+import re
 from types import TracebackType
 from typing import Final
 
@@ -24,6 +25,12 @@ from pydantic_ai.exceptions import (
 )
 
 _FILTERED: Final = frozenset({"content_filter", "content_policy_violation"})
+_PASSING: Final = frozenset({408, 409, 425})
+"""Those of the 4xx that are as good as a 5xx: the same request may do in a moment."""
+_TOO_LONG: Final = re.compile(
+    r"exceed_context_size|context (length|size|window)|maximum model length", re.IGNORECASE
+)
+"""How compatible servers word it that pydantic-ai does not know: llama.cpp, vLLM, LM Studio."""
 _CLIENTS: Final = ("pydantic_ai.models", "openai", "anthropic", "google.genai", "groq", "mistralai")
 """Whose code reads a model's answer."""
 
@@ -172,19 +179,31 @@ def fault_of(error: Exception, *, said: bool) -> ModelFault | None:
 
 def _seen_closer(error: Exception, *, said: bool) -> type[ModelFault] | None:
     match error:
-        case ModelHTTPError(provider_error_code=code) if code in _FILTERED:
-            return FilteredFault
+        case ModelHTTPError():
+            return _by_status(error)
         case ModelTimeoutError():
             return TimeoutFault
         case ModelConnectionError(phase=phase):
             return InterruptedFault if said or phase == "read" else UnavailableFault
-        case UnexpectedModelBehavior() if type(error) is UnexpectedModelBehavior:
-            return MalformedFault if said else EmptyFault
+        case UnexpectedModelBehavior(__cause__=cause) if type(error) is UnexpectedModelBehavior:
+            # Without a cause: the stream held no chunk at all, not even one that says that this is the end.
+            return MalformedFault if said else InterruptedFault if cause is None else EmptyFault
         case ModelAPIError(__cause__=cause) if type(error) is ModelAPIError:
             # Of a decoder of JSON or UTF-8; else the stream ended without a word about its end.
             return MalformedFault if isinstance(cause, ValueError) else InterruptedFault
         case _:
             return None
+
+
+def _by_status(error: ModelHTTPError) -> type[ModelFault] | None:
+    status = error.status_code
+    if error.provider_error_code in _FILTERED:
+        return FilteredFault
+    if status == 413 or (status in {400, 422} and _TOO_LONG.search(str(error.body))):
+        return TooLongFault
+    if type(error) is ModelHTTPError and 400 <= status < 500:
+        return UnavailableFault if status in _PASSING else UnfitFault
+    return None
 
 
 def _named(error: Exception) -> str:

@@ -33,6 +33,7 @@ from ai_worker.conversation import Conversation
 from ai_worker.faults import EmptyFault, FilteredFault, OvertimeFault, ToolFault, fault_of
 from ai_worker.prompt import Prompt, Turn
 from ai_worker.responder import TextDelta, ToolCalling, ToolCompleted
+from ai_worker.stream import cleaned
 
 AnyAgent = AbstractAgent[Any, Any]
 Events = Any
@@ -81,6 +82,7 @@ class Run:
     tools: bool = False
     confused: bool = False
     result: AgentRunResult[Any] | None = None
+    _blank: str = ""
     _watch: "_Watch" = field(init=False)
 
     async def parts(self) -> AsyncGenerator[RunPart, None]:
@@ -95,7 +97,7 @@ class Run:
                 while (event := await self._next(events)) is not None:
                     for part in self._parts_of(event):
                         yield part
-            if (rest := self._ended()) is not None:
+            for rest in self._ended():
                 yield rest
         except Exception as error:
             fault = fault_of(error, said=bool(self.text) or self.confused)
@@ -132,9 +134,9 @@ class Run:
     def _parts_of(self, event: Any) -> Sequence[RunPart]:
         match event:
             case PartStartEvent(part=TextPart(content=text)) if text:
-                return [self._say(text, apart=True)]
+                return self._say(text, apart=True)
             case PartDeltaEvent(delta=TextPartDelta(content_delta=text)) if text:
-                return [self._say(text, apart=False)]
+                return self._say(text, apart=False)
             case FunctionToolCallEvent(part=call, args_valid=valid):
                 self.confused = not valid
                 if valid:
@@ -148,15 +150,20 @@ class Run:
                 pass
         return []
 
-    def _say(self, text: str, *, apart: bool) -> TextDelta:
+    def _say(self, text: str, *, apart: bool) -> Sequence[TextDelta]:
+        """The text, as soon as there is a word in the reply."""
+        text, self._blank = self._blank + text, ""
+        if not self.text and not cleaned(text).strip():
+            self._blank = text
+            return []
         if self.first_token is None:
             self.first_token = perf_counter() - self.started
         if apart and self.text and not self.text[-1].isspace():
             text = "\n\n" + text  # what is said after a tool answered is a paragraph of its own
         self.text += text
-        return TextDelta(text)
+        return [TextDelta(text)]
 
-    def _ended(self) -> TextDelta | None:
+    def _ended(self) -> Sequence[TextDelta]:
         """What is still to be said at the end: an output that is no text, of an agent that has such."""
         if self.result is None:
             raise EmptyFault("no result")
@@ -164,8 +171,12 @@ class Run:
             raise FilteredFault("finish_reason content_filter")
         output = self.result.output
         if self.text or output is None:
-            return None
-        return self._say(output if isinstance(output, str) else to_json(output).decode(), apart=True)
+            return []
+        self._blank = ""
+        rest = self._say(output if isinstance(output, str) else to_json(output).decode(), apart=True)
+        if not rest:
+            raise EmptyFault("nothing but white space")
+        return rest
 
 
 class _Watch(AbstractCapability[Any]):

@@ -62,6 +62,9 @@ MENDED: Final[dict[str, Act]] = {
     "other JSON": SendsRaw(b'data: {"choices": [{"delta": 5}]}\n\n'),
     "no text": SendsRaw(b"data: \xff\xfe\n\n"),
     "an empty answer": SaysNothing(),
+    "nothing but white space": SaysText(" \n"),
+    "no stream": SendsRaw(b"<html>Sign in</html>"),
+    "a request that took too long": Refuses(408),
 }
 
 
@@ -102,7 +105,20 @@ ENDED: Final[dict[str, tuple[Act, str, int]]] = {
     "404": (Refuses(404, code="model_not_found"), "model_rejected", 1),
     "no money left": (Refuses(429, code="insufficient_quota"), "model_rejected", 1),
     "400": (Refuses(400), "model_rejected", 1),
+    "405": (Refuses(405), "model_rejected", 1),
+    "409": (Refuses(409), "model_unavailable", 3),
     "too long": (TOO_LONG, "context_too_long", 1),
+    "too long, by its status": (Refuses(413), "context_too_long", 1),
+    "too long, in llama.cpp's words": (
+        Refuses(400, message="the request exceeds the available context size, try increasing it"),
+        "context_too_long",
+        1,
+    ),
+    "too long, in vLLM's words": (
+        Refuses(400, message="The decoder prompt (length 9) is longer than the maximum model length of 4"),
+        "context_too_long",
+        1,
+    ),
     "filtered at once": (Refuses(400, code="content_filter"), "content_filtered", 1),
     "filtered without a word": (SaysNothing("content_filter"), "content_filtered", 1),
     "filtered in the middle": (SaysText("It beg", finish="content_filter"), "content_filtered", 1),
@@ -111,6 +127,8 @@ ENDED: Final[dict[str, tuple[Act, str, int]]] = {
     "broken in the middle": (Breaks("It beg"), "model_interrupted", 3),
     "no JSON": (SendsRaw(b"data: {nope\n\n"), "model_malformed", 2),
     "an empty answer": (SaysNothing(), "empty_reply", 2),
+    "nothing but white space": (SaysText(" \n"), "empty_reply", 2),
+    "a page instead of a stream": (SendsRaw(b"<html>Sign in</html>"), "model_interrupted", 3),
     "cut before a word": (SaysNothing("length"), "empty_reply", 2),
 }
 
@@ -271,6 +289,17 @@ async def test_a_call_that_stays_wrong_is_a_fault_of_the_model(server: ModelServ
     answered = await answer(responder_on(server, redis, agent=agent_with_tools()))
     assert (answered.code, len(server.asked)) == ("model_malformed", 4)
     assert not [part for part in answered.parts if isinstance(part, ToolCalling)]
+
+
+async def test_white_space_before_the_first_word_is_kept_until_it_comes(
+    server: ModelServer, redis: Redis
+) -> None:
+    """So that an answer without a word is known before anything of it was shown."""
+    server.play(SaysText(" " * 12 + "A good answer."))
+    answered = await answer(responder_on(server, redis))
+    first = next(part for part in answered.parts if isinstance(part, TextDelta))
+    assert first.text.strip()
+    assert answered.shown == [" " * 12 + "A good answer."]
 
 
 async def test_a_bug_of_an_agent_is_left_to_the_worker(server: ModelServer, redis: Redis) -> None:

@@ -18,6 +18,7 @@ from ai_worker.model_metrics import FAILURES, FIRST_TOKEN, REQUESTS, TOKENS
 from ai_worker.prompt import Prompt, prompt
 from ai_worker.responder import Facts, Part, ResponderError, Restarted, TextDelta
 from ai_worker.run import AnyAgent, Bounds, Run
+from ai_worker.stream import MAX_CONTENT
 from shared.events import ReplyRequested
 from shared.runtime import backoff
 
@@ -118,7 +119,8 @@ class AgentResponder:
         known = None if request.regenerates else await self._cache.find(reply.prompt)
         if known is not None:
             yield TextDelta(known.content)
-            yield Facts({**known.facts, "cache": True, **reply.total()})
+            took = reply.total()["totalMs"]
+            yield Facts({**known.facts, "cache": True, "firstTokenMs": took, "totalMs": took})
             return
         for candidate in self._candidates:
             async with aclosing(self._ask(reply, candidate)) as parts:
@@ -192,10 +194,12 @@ class AgentResponder:
                     if isinstance(part, TextDelta) and not reply.shown:
                         reply.shown = True
                         yield Facts({**self._facts(reply), **reply.first_token(run)})
+                    if len(run.text) >= MAX_CONTENT:
+                        break
             outcome = "ok"
             await self._breaker.succeeded(reply.model)
             facts = {**self._facts(reply), **_usage(run)}
-            if not run.tools:  # what a tool said may not hold for the next who asks
+            if run.result and not run.tools:  # what a tool said may not hold for the next who asks
                 await self._cache.keep(reply.prompt, Answer(run.text, facts))
             yield Facts({**facts, **reply.first_token(run), **reply.total()})
         except ModelFault as fault:
@@ -217,7 +221,7 @@ class AgentResponder:
 
 def _usage(run: Run) -> dict[str, Any]:
     if run.result is None:
-        return {}
+        return {"finishReason": "length"}  # more than a message holds
     used, response = run.result.usage, run.result.response
     return {
         "tokensIn": used.input_tokens,

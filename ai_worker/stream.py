@@ -95,13 +95,13 @@ async def _pump(parts: AsyncGenerator[Part, None], arrivals: _Arrivals) -> None:
             async for part in parts:
                 kept = part
                 if isinstance(part, TextDelta):
+                    if not room:
+                        return
                     kept = TextDelta(cleaned(part.text)[:room])
                     room -= len(kept.text)
                 elif isinstance(part, Restarted):
                     room = MAX_CONTENT
                 arrivals.put_nowait((time(), kept))
-                if not room:
-                    return
     finally:
         arrivals.put_nowait(None)
 

@@ -29,6 +29,7 @@ from servers.ports import free_port
 from ai_worker.agent_responder import Limits
 from ai_worker.responder import TextDelta, ToolCalling, ToolCompleted
 from ai_worker.run import AnyAgent
+from ai_worker.stream import MAX_CONTENT
 
 GOOD: Final = SaysText("A good answer.")
 ERROR: Final = b'data: {"error":{"message":"x","code":"server_error"}}\n\n'
@@ -214,6 +215,16 @@ async def test_an_answer_cut_at_its_length_is_kept(server: ModelServer, redis: R
     server.play(SaysText("A good answ", finish="length"))
     answered = await answer(responder_on(server, redis))
     assert (answered.text, answered.facts["finishReason"]) == ("A good answ", "length")
+
+
+async def test_an_answer_longer_than_a_message_is_cut_and_says_so(server: ModelServer, redis: Redis) -> None:
+    """With all metadata that there is; the model is not listened to any more."""
+    server.play(SaysText("word " * 20_000))
+    answered = await answer(responder_on(server, redis))
+    assert answered.text.startswith("word " * (MAX_CONTENT // 5))
+    assert len(answered.text) < 2 * MAX_CONTENT
+    assert (answered.code, answered.facts["finishReason"]) == (None, "length")
+    assert 0 < answered.facts["firstTokenMs"] <= answered.facts["totalMs"]
 
 
 async def test_who_goes_away_stops_the_model(server: ModelServer, redis: Redis) -> None:

@@ -156,6 +156,7 @@ async def test_a_question_is_answered_from_the_cache(server: ModelServer, redis:
     first = await answer(responder_on(server, redis, ttl=60))
     second = await answer(responder_on(server, redis, ttl=60))
     assert (first.facts["cache"], second.facts["cache"], second.text) == (False, True, first.text)
+    assert first.facts.keys() == second.facts.keys()
     assert second.facts["model"] == "first"
     assert [part for part in second.parts if isinstance(part, TextDelta)] == [TextDelta(first.text)]
     other = await answer(responder_on(server, redis, ttl=60), asking(context={"a": 1}))

@@ -139,6 +139,14 @@ async def test_facts_come_before_the_final_chunk_and_make_none_of_their_own() ->
     assert await pieces_of((0.0, TextDelta("all")), (0.0, facts)) == [facts, Chunk(0, "all", is_final=True)]
 
 
+async def test_facts_are_taken_after_a_text_that_fills_the_message() -> None:
+    """A reply that is cut still says of itself what its responder knows."""
+    facts = Facts({"finishReason": "length"})
+    pieces = await pieces_of((0.0, TextDelta("x" * MAX_CONTENT)), (0.0, facts))
+    assert facts in pieces
+    assert sum(len(chunk.content) for chunk in chunks_in(pieces)) == MAX_CONTENT
+
+
 async def test_a_final_chunk_follows_even_when_all_text_is_gone() -> None:
     """A client always learns from a chunk that no other follows."""
 

@@ -27,12 +27,14 @@ def agent_at(path: str) -> AnyAgent:
         found = attrgetter(attribute)(import_module(module))
     except AttributeError as error:
         raise _wrong(path, f"{error}: set it to module:attribute of an agent") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         reason = f"importing {module} failed with {type(error).__name__}: {error}"
         raise _wrong(path, f"{reason}: install what is missing, or set it to another module") from error
     if not isinstance(found, AbstractAgent):
         kind = type(found).__name__
-        raise _wrong(path, f"is a {kind}, not an agent: set it to module:attribute of a pydantic_ai.Agent")
+        raise _wrong(
+            path, f"is of type {kind}, not an agent: set it to module:attribute of a pydantic_ai.Agent"
+        )
     return found
 
 

@@ -57,6 +57,7 @@ class _UnusableError(Exception):
 
 def _model(name: str) -> Model:
     provider, _, model = name.partition(":")
+    _check_address(f"{provider.partition('-')[0].upper()}_BASE_URL")
     try:
         if provider in _OPENAI and (url := os.environ.get("OPENAI_BASE_URL")) and not _is_openai(url):
             return _compatible(model, url)
@@ -91,6 +92,17 @@ def _strict(model: Model) -> Model:
         return model
     profile = OpenAIModelProfile(openai_chat_streaming_requires_finish_reason=True)
     return type(model)(model.model_name, provider=model.provider, profile=profile)
+
+
+def _check_address(variable: str) -> None:
+    """Looks at the address in a provider's variable, whose client would find it wrong with each reply."""
+    try:
+        url = urlsplit(os.environ.get(variable) or "http://unset")
+        usable = url.scheme in {"http", "https"} and url.hostname and url.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise _UnusableError(f"cannot be asked: set {variable} to an address like http://localhost:11434/v1")
 
 
 def _is_openai(url: str) -> bool:

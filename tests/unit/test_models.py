@@ -51,6 +51,20 @@ def test_a_missing_key_is_named(model: str, variable: str) -> None:
     )
 
 
+@pytest.mark.parametrize("url", ["nonsense", "localhost:11434/v1", "http://", "http://localhost:99999/v1"])
+@pytest.mark.parametrize("provider", ["openai", "ollama"])
+def test_an_address_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, provider: str, url: str) -> None:
+    """The line names the variable, and not what is in it: there may be a password."""
+    variable = f"{provider.upper()}_BASE_URL"
+    monkeypatch.setenv(variable, url)
+    monkeypatch.setenv("OPENAI_API_KEY", "key")
+    line = refusal(ai_model=f"{provider}:any")
+    assert line == (
+        f"AI_MODEL='{provider}:any' cannot be asked: set {variable} to an address"
+        " like http://localhost:11434/v1"
+    )
+
+
 def test_each_model_that_cannot_be_used_has_its_line() -> None:
     """Fallbacks too."""
     lines = refusal(ai_model="openai:a, anthropic:b").splitlines()
@@ -121,6 +135,13 @@ def test_an_own_agent_is_found_in_the_working_folder(monkeypatch: pytest.MonkeyP
     monkeypatch.delitem(sys.modules, "homemade")
 
 
+def test_a_module_that_gives_up_is_told_of(tmp_path: Path) -> None:
+    """Its own words do not say who asked for it."""
+    (tmp_path / "gives_up.py").write_text("import sys\nsys.exit('no key for the shop')\n")
+    line = refusal(ai_agent="gives_up:agent")
+    assert line.startswith("AI_AGENT='gives_up:agent' importing gives_up failed with SystemExit: no key")
+
+
 def test_an_own_agent_may_bring_its_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """AI_MODEL then need not be set; where it has none either, that is said."""
     monkeypatch.setenv("OPENAI_API_KEY", "key")
@@ -135,7 +156,7 @@ def test_an_own_agent_may_bring_its_model(monkeypatch: pytest.MonkeyPatch) -> No
     [
         ("nonesuch:agent", "No module named 'nonesuch'"),
         ("operators:nonesuch", "no attribute 'nonesuch'"),
-        ("operators:number", "is a int, not an agent"),
+        ("operators:number", "is of type int, not an agent"),
         ("operators", "must be module:attribute"),
         ("operators:", "must be module:attribute"),
         ("os.path:not an attribute", "must be module:attribute"),

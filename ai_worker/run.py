@@ -34,6 +34,7 @@ from ai_worker.faults import EmptyFault, FilteredFault, OvertimeFault, ToolFault
 from ai_worker.prompt import Prompt, Turn
 from ai_worker.responder import TextDelta, ToolCalling, ToolCompleted
 from ai_worker.stream import cleaned
+from ai_worker.tool_threads import InToolThreads
 
 AnyAgent = AbstractAgent[Any, Any]
 Events = Any
@@ -43,6 +44,8 @@ FAILED: Final = "It failed."
 _DESCRIPTION_LENGTH: Final = 120
 _SETTINGS: Final = ModelSettings(max_retries=0)
 """What a client library would try again by itself would hide faults and take time that is counted here."""
+
+_THREADS: Final = InToolThreads()
 
 
 @dataclass(slots=True)
@@ -113,7 +116,7 @@ class Run:
             model=self.model,
             model_settings=_SETTINGS,
             deps=self.chat,
-            capabilities=[self._watch],
+            capabilities=[self._watch, _THREADS],
             infer_name=False,
         )
 
@@ -137,6 +140,8 @@ class Run:
                 return self._say(text, apart=True)
             case PartDeltaEvent(delta=TextPartDelta(content_delta=text)) if text:
                 return self._say(text, apart=False)
+            case PartStartEvent(part=ToolCallPart()):
+                self.confused = True  # until it is seen to be valid
             case FunctionToolCallEvent(part=call, args_valid=valid):
                 self.confused = not valid
                 if valid:

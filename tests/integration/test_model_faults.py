@@ -302,6 +302,20 @@ async def test_a_call_that_stays_wrong_is_a_fault_of_the_model(server: ModelServ
     assert not [part for part in answered.parts if isinstance(part, ToolCalling)]
 
 
+async def test_an_output_that_stays_wrong_is_a_fault_of_the_model(server: ModelServer, redis: Redis) -> None:
+    """Of an agent that has no text for its output: the model did speak."""
+    server.play(CallsTool("final_result", '{"response": "many"}'))
+    answered = await answer(responder_on(server, redis, agent=Agent(output_type=int, retries={"output": 0})))
+    assert (answered.code, len(server.asked)) == ("model_malformed", 2)
+
+
+async def test_an_output_that_is_no_text_is_told_as_json(server: ModelServer, redis: Redis) -> None:
+    """As its agent has it."""
+    server.play(CallsTool("final_result", '{"response": 5}'))
+    answered = await answer(responder_on(server, redis, agent=Agent(output_type=int)))
+    assert (answered.text, answered.code) == ("5", None)
+
+
 async def test_white_space_before_the_first_word_is_kept_until_it_comes(
     server: ModelServer, redis: Redis
 ) -> None:

@@ -8,9 +8,10 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator, Callable
 from datetime import datetime
-from typing import Final
+from time import perf_counter
+from typing import Any, Final
 
-from ai_worker.responder import Part, ResponderError, TextDelta, ToolCalling, ToolCompleted
+from ai_worker.responder import Facts, Part, ResponderError, TextDelta, ToolCalling, ToolCompleted
 from ai_worker.stream import MAX_CONTENT, WINDOW
 from shared.events import ReplyRequested
 from shared.ids import now, rfc3339
@@ -36,6 +37,9 @@ _MAX_PIECES: Final = 24
 _USUAL_SECONDS: Final = 0.95
 _SLOW_SECONDS: Final = 10.0
 
+_WHO: Final[dict[str, Any]] = {"model": "demo", "fallback": False, "cache": False}
+_WHY: Final[dict[str, Any]] = {"tokensIn": 0, "tokensOut": 0, "finishReason": "stop"}
+
 
 class DemoResponder:
     """Answers by quoting, in a second or less (see `/slow`)."""
@@ -52,6 +56,7 @@ class DemoResponder:
             ResponderError: the message holds `/fail`.
         """
         words = message_to_answer(request)
+        started = perf_counter()
         commands = {found.lower() for found in _COMMAND.findall(words)}
         if "fail" in commands:
             raise ResponderError(FAILURE_CODE)
@@ -65,9 +70,18 @@ class DemoResponder:
             pause = first_pause = _SLOW_SECONDS / len(pieces)
         else:
             pieces, pause, first_pause = grouped(pieces, self._pieces), self._pause, 0.0
+        facts = dict(_WHO)
         for index, piece in enumerate(pieces):
             await asyncio.sleep(pause if index else first_pause)
             yield TextDelta(piece)
+            if index == 0:
+                facts["firstTokenMs"] = _ms_since(started)
+                yield Facts(facts)
+        yield Facts(facts | _WHY | {"totalMs": _ms_since(started)})
+
+
+def _ms_since(started: float) -> int:
+    return round((perf_counter() - started) * 1000)
 
 
 def message_to_answer(request: ReplyRequested) -> str:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ai_worker.demo import DemoResponder, compose, grouped
-from ai_worker.responder import Part, ResponderError, TextDelta, ToolCalling, ToolCompleted
+from ai_worker.responder import Facts, Part, ResponderError, TextDelta, ToolCalling, ToolCompleted
 from ai_worker.stream import MAX_CONTENT, Chunk, coalesced
 from shared.events import HistoryMessage, ReplyRequested
 from shared.ids import new_id
@@ -55,7 +55,32 @@ async def test_it_says_that_it_is_a_demo_and_quotes_the_message() -> None:
 
 async def test_the_same_message_gets_the_same_answer() -> None:
     """Clients can be tested against it."""
-    assert await parts_for("hello") == await parts_for("hello")
+    one, other = await parts_for("hello"), await parts_for("hello")
+    assert [part for part in one if not isinstance(part, Facts)] == [
+        part for part in other if not isinstance(part, Facts)
+    ]
+
+
+async def test_it_says_of_itself_what_a_model_says() -> None:
+    """Clients that show who answered, and how fast, can be built against it; early, and whole."""
+    parts = await parts_for("hello")
+    assert isinstance(parts[0], TextDelta)
+    first, last = (part.metadata for part in parts if isinstance(part, Facts))
+    assert first == {
+        "model": "demo",
+        "fallback": False,
+        "cache": False,
+        "firstTokenMs": first["firstTokenMs"],
+    }
+    assert last == {
+        **first,
+        "tokensIn": 0,
+        "tokensOut": 0,
+        "finishReason": "stop",
+        "totalMs": last["totalMs"],
+    }
+    assert 0 <= first["firstTokenMs"] < last["totalMs"]
+    assert parts[-1] == Facts(last)
 
 
 @pytest.mark.parametrize(
@@ -95,14 +120,14 @@ async def test_time_calls_a_tool_first(content: str) -> None:
     """Calling and completed come before the first word, and the answer holds what the tool said."""
     parts = await parts_for(content)
     assert parts[:2] == [ToolCalling("clock"), ToolCompleted("clock")]
-    assert all(isinstance(part, TextDelta) for part in parts[2:])
+    assert all(isinstance(part, TextDelta | Facts) for part in parts[2:])
     assert NOON_TEXT in text_of(parts)
 
 
 @pytest.mark.parametrize("content", ["/timeout", "what time is it", "//time", "and/time"])
 async def test_what_only_looks_like_a_command_is_none(content: str) -> None:
     """Commands are words of their own."""
-    assert all(isinstance(part, TextDelta) for part in await parts_for(content))
+    assert all(isinstance(part, TextDelta | Facts) for part in await parts_for(content))
 
 
 async def test_slow_takes_about_ten_seconds_a_word_at_a_time() -> None:

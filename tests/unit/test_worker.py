@@ -169,11 +169,14 @@ async def test_thinking_then_chunks_then_the_finished_reply() -> None:
     assert [chunk["index"] for chunk in chunks] == list(range(len(chunks)))
     assert [chunk["isFinal"] for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
     finished = command_of(recorder.events[-1])
+    assert isinstance(finished, ReplyFinished)
     assert finished == ReplyFinished(
         reply_id=request.reply_id,
         chat_id=request.chat_id,
         content="".join(chunk["content"] for chunk in chunks),
+        metadata=finished.metadata,
     )
+    assert (finished.metadata or {})["model"] == "demo"
 
 
 async def test_a_restart_is_the_next_attempt_for_all_to_see() -> None:

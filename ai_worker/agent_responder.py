@@ -208,11 +208,15 @@ class AgentResponder:
             await self._tell_breaker(reply.model, fault)
         finally:
             _count(run, reply.model, outcome)
+            if outcome == "abandoned":
+                await self._breaker.dropped(reply.model)
 
     async def _tell_breaker(self, model: str, fault: ModelFault) -> None:
         if fault.ailing:
             await self._breaker.failed(model)
-        elif not isinstance(fault, OvertimeFault):
+        elif isinstance(fault, OvertimeFault):
+            await self._breaker.dropped(model)
+        else:
             await self._breaker.succeeded(model)
 
     def _facts(self, reply: _Reply) -> dict[str, Any]:

@@ -45,15 +45,19 @@ class Breaker:
         self._open_ms = int(seconds * 1000)
         self._probe_ms = int(probe_seconds * 1000)
         self._store = Sparing("breaker")
+        self._trying: set[str] = set()
 
     async def allows(self, model: str) -> bool:
-        """Whether the model may be asked now; then `succeeded` or `failed` should tell what came of it."""
+        """Whether the model may be asked now; then `succeeded`, `failed` or `dropped` should tell of it."""
         match await self.state(model):
             case State.OPEN:
                 return False
             case State.HALF_OPEN:
                 probe = self._redis.set(_key(model, "probe"), 1, nx=True, px=self._probe_ms)
-                return bool(await self._store.ask(probe))
+                if not await self._store.ask(probe):
+                    return False
+                self._trying.add(model)
+                return True
             case _:
                 return True
 
@@ -69,14 +73,22 @@ class Breaker:
 
     async def succeeded(self, model: str) -> None:
         """The model answered: it may be asked again by all."""
+        self._trying.discard(model)
         if self._store.away:
             return
         keys = (_key(model, part) for part in ("failures", "open", "tripped", "probe"))
         await self._store.ask(self._redis.delete(*keys))
         BREAKER.labels(model).set(State.CLOSED)
 
+    async def dropped(self, model: str) -> None:
+        """Nobody waited for what came of it: where it was to show whether the model is well, another may."""
+        if model in self._trying:
+            self._trying.discard(model)
+            await self._store.ask(self._redis.delete(_key(model, "probe")))
+
     async def failed(self, model: str) -> None:
         """The model did not answer, or not as it should."""
+        self._trying.discard(model)
         if self._store.away:
             return
         pipeline = self._redis.pipeline(transaction=True)

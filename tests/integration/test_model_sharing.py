@@ -114,6 +114,21 @@ async def test_a_try_that_nobody_finished_is_made_again(redis: Redis) -> None:
     assert await breaker.allows("m")
 
 
+async def test_a_try_that_was_cancelled_is_made_again_at_once(server: ModelServer, redis: Redis) -> None:
+    """A member who goes away speaks against no model: the next reply tries it."""
+    shared = breaker_on(redis, seconds=0.1)
+    for _ in range(3):
+        await shared.failed("first")
+    await asyncio.sleep(0.15)
+    server.play(SaysText("word " * 1000, pause=0.02), GOOD)
+    responder = responder_on(server, redis, breaker=shared)
+    reply = responder.respond(asking())
+    assert isinstance(await anext(reply), TextDelta)
+    assert (await answer(responder)).code == "model_unavailable"
+    await reply.aclose()
+    assert (await answer(responder)).text == "A good answer."
+
+
 async def test_without_redis_every_model_may_be_asked() -> None:
     """And nobody waits for it each time."""
     async with Redis.from_url(f"redis://127.0.0.1:{free_port()}") as away:

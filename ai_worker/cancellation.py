@@ -12,6 +12,7 @@ from typing import Final, Protocol
 import structlog
 
 from ai_worker.stream import Cut
+from shared.cancellation import told_to_stop
 from shared.drafts import Standing
 from shared.events import Event, ReplyCancelRequested, UndecodableEventError, command_of
 
@@ -57,7 +58,7 @@ class Cancellations:
 
     async def run(self) -> None:
         """Looks, while replies are being written, whether one was cancelled; until cancelled itself."""
-        while True:
+        while not told_to_stop():
             await self._some.wait()
             await asyncio.sleep(LOOK_SECONDS)
             if not self._written:

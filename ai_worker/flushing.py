@@ -91,7 +91,7 @@ class Flushing:
 
     async def run(self) -> None:
         """Flushes, until cancelled."""
-        while True:
+        while not told_to_stop():
             await self._some.wait()
             items, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
             if not self._waiting:

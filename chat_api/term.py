@@ -1,7 +1,7 @@
 """One leader's term of relaying: what is offered or found in the outbox is published, then marked.
 
-What is offered does not wait for the confirm of what is on its way, unless that holds an event of the same
-chat: of one chat, the next goes out when the one before is confirmed, so that no loss of a link can turn
+What is offered does not wait for the confirm of what is on its way, unless that holds an event for the same
+room: in one room, the next goes out when the one before is confirmed, so that no loss of a link can turn
 their order round.
 """
 
@@ -134,9 +134,7 @@ class Term:
             self._offered = []
         elif due or self._offered:
             await self._arrived()
-            recorded = await self._look()
-            while recorded:
-                recorded = await _finished(self._take_and_look(recorded))
+            self._next += await _finished(self._look())
         self._publish_next()
         await self._mark_beside()
 
@@ -144,10 +142,17 @@ class Term:
         """Sends what is next on its way, as far as it need not wait."""
         if len(self._publishing) >= LANES or (self._publishing and len(self._next) > FEW):
             return
-        busy = {each.event.subject for batch in self._publishing.values() for each in batch}
-        batch = [each for each in self._next if each.event.subject not in busy]
+        busy = {room for batch in self._publishing.values() for each in batch for room in each.event.rooms}
+        batch: list[Recorded] = []
+        rest: list[Recorded] = []
+        for each in self._next:
+            if busy.isdisjoint(each.event.rooms):
+                batch.append(each)
+            else:
+                rest.append(each)
+                busy.update(each.event.rooms)
         if batch:
-            self._next = [each for each in self._next if each.event.subject in busy]
+            self._next = rest
             task = asyncio.create_task(self._publisher.publish([each.event for each in batch]))
             task.add_done_callback(lambda _: self._awake.set())
             self._publishing[task] = batch
@@ -166,7 +171,9 @@ class Term:
         """Waits until all that is next, and on its way, is confirmed."""
         while self._next or self._publishing:
             self._publish_next()
-            await self._wait_for(self._publishing)
+            if not await _first_of(self._publishing, seconds=LOOK_SECONDS):
+                await self._marked()
+                await self._connection.execute("SELECT 1")  # the leader lives, however long the bus takes
             self._reap()
 
     async def _mark_beside(self) -> None:
@@ -176,12 +183,6 @@ class Term:
         elif self._unmarked and self._marking is None:
             self._marking = asyncio.create_task(self._mark_all())
             self._marking.add_done_callback(lambda _: self._awake.set())
-
-    async def _take_and_look(self, recorded: Sequence[Recorded]) -> Sequence[Recorded]:
-        """Publishes these and marks them; gives the next."""
-        await self._publish(recorded)
-        self._unmarked += recorded
-        return await self._look()
 
     async def _look(self) -> Sequence[Recorded]:
         """What stands in the outbox unpublished, the first of it; marks on the way what is published."""
@@ -195,28 +196,15 @@ class Term:
         else:
             rows = await self._connection.fetch(_FIRST_LOOK, BATCH)
         recorded = [recorded_of(row) for row in rows if row["position"] is not None]
+        self._hinted |= len(recorded) == BATCH
+        found = {each.event.id for each in recorded}  # it may see what has been offered meanwhile
+        self._offered = [each for each in self._offered if each.event.id not in found]
         self._horizon.looked(
             [each.position for each in recorded],
             oldest_running=rows[0]["oldest_running"],
             next_transaction=rows[0]["next_transaction"],
         )
         return recorded
-
-    async def _publish(self, recorded: Sequence[Recorded]) -> None:
-        publishing = asyncio.create_task(self._publisher.publish([each.event for each in recorded]))
-        try:
-            while not publishing.done():
-                await self._wait_for([publishing])
-            await publishing
-        finally:
-            await _ended([publishing])
-
-    async def _wait_for(self, publishing: Iterable["asyncio.Task[None]"]) -> None:
-        """Waits for one of these, but not long; the leader lives, however long the bus takes."""
-        done, _ = await asyncio.wait(publishing, timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-        if not done:
-            await self._marked()
-            await self._connection.execute("SELECT 1")
 
     async def _mark_all(self) -> None:
         while self._unmarked:
@@ -246,9 +234,15 @@ def _count(recorded: Sequence[Recorded]) -> None:
         RELAYED.labels(type_).inc(number)
 
 
-async def _finished(relaying: Coroutine[Any, Any, T]) -> T:
-    """Relays a batch, and when cancelled goes on for a bound: the next leader would publish it again."""
-    task = asyncio.create_task(relaying)
+async def _first_of(tasks: Iterable["asyncio.Task[None]"], *, seconds: float) -> bool:
+    """Waits until one of these is done, but no longer than that; whether one is."""
+    done, _ = await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    return bool(done)
+
+
+async def _finished(marking: Coroutine[Any, Any, T]) -> T:
+    """Goes on for a bound when cancelled: what is not marked, the next leader would publish again."""
+    task = asyncio.create_task(marking)
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:

@@ -2,6 +2,7 @@
 
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +23,12 @@ class Meter:
         From the kernel's CPU clock of the process (what utime + stime of /proc/<pid>/stat are, in
         nanoseconds instead of ticks of 10 ms), and what its ended children have used.
         """
-        return sum(_clock(pid) + _ended_children(pid) for pid in self._tree())
+        while True:
+            # One of them may end meanwhile; its time is its parent's then.
+            with suppress(ProcessLookupError, FileNotFoundError):
+                return sum(_clock(pid) + _ended_children(pid) for pid in self._tree())
+            if not Path(f"/proc/{self.pid}").exists():
+                raise ProcessLookupError(f"the process {self.pid} has ended")
 
     def rss(self) -> int:
         """Resident bytes."""

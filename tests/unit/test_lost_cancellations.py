@@ -84,5 +84,5 @@ async def test_it_ends_though_its_cancellation_is_lost(
     running = asyncio.ensure_future(loop(server))
     await server.asked.wait()
     running.cancel()
-    done, _ = await asyncio.wait({running}, timeout=2.0)
+    done, _ = await asyncio.wait({running}, timeout=10.0)
     assert done

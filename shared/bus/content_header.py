@@ -6,6 +6,8 @@ from typing import Any, Final
 
 from pamqp import decode
 
+from shared.events import UndecodableEventError
+
 _FLAGS_AT: Final = 12
 _MORE_FLAGS: Final = 0x0001
 _CONTENT_TYPE: Final = 0x8000
@@ -22,7 +24,7 @@ def content_type_and_headers(payload: bytes) -> tuple[str | None, dict[str, Any]
     """The `content-type` and the `headers` of a message; the properties after these are not looked at.
 
     Raises:
-        ValueError: it breaks off, or a header has a type that is not known.
+        UndecodableEventError: it breaks off, or a header has a type that is not known.
     """
     try:
         (flags,) = _SHORT.unpack_from(payload, _FLAGS_AT)
@@ -37,8 +39,8 @@ def content_type_and_headers(payload: bytes) -> tuple[str | None, dict[str, Any]
             _, at = _short_string(payload, at)
         if flags & _HEADERS:
             return content_type, _table(payload, at)
-    except (IndexError, StructError) as error:
-        raise ValueError(f"the content header breaks off: {error}") from None
+    except (IndexError, StructError, ValueError) as error:
+        raise UndecodableEventError(f"the content header cannot be read: {error}") from None
     return content_type, {}
 
 

@@ -110,11 +110,11 @@ class Subscription:
         try:
             content_type, headers = content_type_and_headers(header)
             self._relay(decode(content_type, headers, body, pass_over=self._pass_over))
-        except (UndecodableEventError, ValueError) as refusal:
+        except UndecodableEventError as refusal:
             self._pass_over(refusal)
         acks.due(tag)
 
-    def _pass_over(self, refusal: UndecodableEventError | ValueError) -> None:
+    def _pass_over(self, refusal: UndecodableEventError) -> None:
         UNDECODABLE.labels(self._kind).inc()
         log.warning("bus.undecodable", queue=self._queue.name, reason=str(refusal))
 

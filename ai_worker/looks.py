@@ -9,7 +9,7 @@ import structlog
 from ai_worker.breaker import Breaker
 from ai_worker.model_metrics import QUEUE
 from shared.bus import BusUnavailableError, WorkQueue
-from shared.cancellation import told_to_stop
+from shared.cancellation import heed_the_end
 
 log = structlog.get_logger()
 
@@ -37,6 +37,5 @@ async def look(queues: Queues, breaker: Breaker | None, models: Sequence[str]) -
         if breaker is not None:
             for model in models:
                 await breaker.state(model)
-        if told_to_stop():
-            return
+        heed_the_end()
         await asyncio.sleep(LOOK_SECONDS)

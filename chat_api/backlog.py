@@ -16,7 +16,7 @@ from prometheus_client import Gauge
 
 from chat_api.database import DATABASE_ERRORS
 from shared.bus import BusUnavailableError
-from shared.cancellation import told_to_stop
+from shared.cancellation import heed_the_end
 from shared.ids import now
 
 log = structlog.get_logger()
@@ -76,8 +76,7 @@ class Backlog:
                 except DATABASE_ERRORS as error:
                     log.debug("backlog.unknown", error=repr(error))
                 await self._look_at_letters()
-                if told_to_stop():
-                    return
+                heed_the_end()
                 await asyncio.sleep(max(LOOK_SECONDS, _SHARE * (monotonic() - began)))
         finally:
             if connection is not None:

@@ -24,7 +24,7 @@ from chat_api.failures import passes
 from chat_api.outbox import record, record_quietly
 from chat_api.problems import NotFound, ReplyFinished
 from chat_api.replies import note_ended
-from shared.cancellation import told_to_stop
+from shared.cancellation import heed_the_end
 from shared.drafts import Drafts, DraftsUnavailableError, Kept
 
 log = structlog.get_logger()
@@ -128,8 +128,7 @@ class Cancellation:
         while True:
             with _waiting_for_the_database():
                 await self.end_overdue()
-            if told_to_stop():
-                return
+            heed_the_end()
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _end_in_time(self, asked: "_Asked") -> None:

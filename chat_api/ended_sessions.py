@@ -13,7 +13,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from chat_api.database import DATABASE_ERRORS
-from shared.cancellation import told_to_stop
+from shared.cancellation import heed_the_end
 from shared.sessions import EndedSessions
 
 log = structlog.get_logger()
@@ -48,8 +48,7 @@ class EndedSessionsKeeper:
         """Looks after the set until cancelled."""
         while True:
             await self.once()
-            if told_to_stop():
-                return
+            heed_the_end()
             await asyncio.sleep(LOOK_SECONDS)
 
     async def once(self) -> None:

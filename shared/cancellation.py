@@ -12,3 +12,13 @@ def told_to_stop() -> bool:
     """
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
+
+
+def heed_the_end() -> None:
+    """Ends the current task if it is being cancelled, though what was awaited swallowed the order.
+
+    Raises:
+        CancelledError: it is.
+    """
+    if told_to_stop():
+        raise asyncio.CancelledError

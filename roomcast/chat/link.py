@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from roomcast.chat.account import Account, LoggedOutError
 from roomcast.chat.models import Joined
 from roomcast.chat.rest import ChatError
-from shared.cancellation import told_to_stop
+from shared.cancellation import heed_the_end
 from shared.runtime import backoff
 
 ANSWER_SECONDS: Final = 10
@@ -123,7 +123,7 @@ class Link:
                 transports=["websocket"],
                 wait_timeout=ANSWER_SECONDS,
             )
-            _heed_the_end()
+            heed_the_end()
             self._socket = socket
             await self._connected(socket)
         except LoggedOutError:
@@ -198,7 +198,7 @@ class Link:
             self._ended.set()
             await asyncio.Event().wait()  # the end of the connection cancels this
         finally:
-            _heed_the_end()
+            heed_the_end()
 
     def _received(self, event: str, *payloads: Any) -> None:
         payload = payloads[0] if payloads else None
@@ -238,12 +238,6 @@ class Link:
                 f"The gateway does not answer at {self._url}; trying again. Is it running? "
                 "`roomcast up` starts it; --gateway-url gives another address."
             )
-
-
-def _heed_the_end() -> None:
-    """Ends a task that is to end: `wait_for` of Python 3.11, in the library, may have swallowed the word."""
-    if told_to_stop():
-        raise asyncio.CancelledError
 
 
 def _code(answer: Any) -> str:

@@ -19,7 +19,7 @@ from yarl import URL
 
 from shared.bus.metrics import LINKS_LOST
 from shared.bus.topology import TopologyMismatchError
-from shared.cancellation import told_to_stop
+from shared.cancellation import heed_the_end, told_to_stop
 from shared.runtime import backoff
 
 log = structlog.get_logger()
@@ -106,8 +106,7 @@ async def supervised(
             if told_to_stop():
                 raise
             reason = "closed"
-        if told_to_stop():
-            raise asyncio.CancelledError
+        heed_the_end()
         LINKS_LOST.labels(name).inc()
         pause = next(pauses)
         log.warning("bus.link_lost", link=name, reason=reason, retry_in=round(pause, 3))

@@ -9,7 +9,7 @@ from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
 
 from shared.bus import BusUnavailableError, Job, JobHandler, WorkQueue
 from shared.bus.framing import CLOUD_EVENTS_PREFIXES, JSON, decode_one
-from shared.bus.link import LINK_ERRORS, SETUP_SECONDS, Linked, lost
+from shared.bus.link import LINK_ERRORS, Linked, lost, setting_up, taken_away
 from shared.bus.metrics import CONSUMED, DEAD_LETTERED, REDELIVERED
 from shared.bus.outgoing import Outgoing
 from shared.bus.sender import Sender
@@ -38,21 +38,21 @@ class Consumer:
 
     async def session(self, made: AbstractConnection, linked: Linked) -> None:
         """Consumes until the link is lost, or until cancelled and drained."""
-        # A broker that was just killed may come back with a queue that never answers.
-        async with asyncio.timeout(SETUP_SECONDS):
+        async with setting_up("declaring exchanges and queues"):
             channel = await made.channel(publisher_confirms=False)
             await declare(channel)
             await channel.basic_qos(prefetch_count=self._concurrency)
+        gone = taken_away(channel)
 
         async def on_message(message: DeliveredMessage) -> None:
             await self._take(channel, message)
 
         try:
-            async with asyncio.timeout(SETUP_SECONDS):
+            async with setting_up(f"consuming {self._queue}"):
                 consuming = await channel.basic_consume(self._queue, on_message)
             linked()
             try:
-                await lost(made, channel)
+                await lost(made, channel, gone)
             except asyncio.CancelledError:
                 await self._drain(channel, consuming.consumer_tag or "")
                 raise

@@ -113,6 +113,32 @@ async def supervised(
         await asyncio.sleep(pause)
 
 
+@asynccontextmanager
+async def setting_up(what: str) -> AsyncIterator[None]:
+    """Bounds how long the broker may take over the block; `what` it does there is for the log.
+
+    Raises:
+        LinkLostError: it takes longer; a queue that a crash left without a leader never answers.
+    """
+    try:
+        async with asyncio.timeout(SETUP_SECONDS):
+            yield
+    except TimeoutError:
+        raise LinkLostError(f"no answer within {SETUP_SECONDS:.0f} s: {what}") from None
+
+
+def taken_away(channel: AbstractChannel) -> "asyncio.Future[None]":
+    """Fails once the broker takes a consumer of `channel` away; to be called before there is one."""
+    gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def on_cancel(_frame: object) -> None:
+        if not gone.done():
+            gone.set_exception(LinkLostError("the queue is gone"))
+
+    channel.on_consumer_cancel_callbacks.add(on_cancel)
+    return gone
+
+
 async def lost(
     made: AbstractConnection, channel: AbstractChannel, *others: "asyncio.Future[None]"
 ) -> NoReturn:
@@ -121,14 +147,7 @@ async def lost(
     Raises:
         LinkLostError: now it is; the text says why.
     """
-    cancelled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def on_cancel(_frame: object) -> None:
-        if not cancelled.done():
-            cancelled.set_exception(LinkLostError("the queue is gone"))
-
-    channel.on_consumer_cancel_callbacks.add(on_cancel)
-    ends: set[asyncio.Future[None]] = {cancelled, made.closing, channel.closing, *others}
+    ends: set[asyncio.Future[None]] = {made.closing, channel.closing, *others}
     try:
         done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     finally:

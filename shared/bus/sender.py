@@ -11,7 +11,7 @@ from aiormq.abc import AbstractChannel, AbstractConnection
 from aiormq.exceptions import PublishError
 
 from shared.bus import BusUnavailableError
-from shared.bus.link import LINK_ERRORS, SETUP_SECONDS, Linked, LinkLostError, lost, supervised
+from shared.bus.link import LINK_ERRORS, Linked, LinkLostError, lost, setting_up, supervised
 from shared.bus.metrics import CONFIRM_SECONDS, MESSAGES, PUBLISH_FAILURES
 from shared.bus.outgoing import Outgoing
 from shared.bus.topology import TopologyMismatchError, declare
@@ -102,7 +102,7 @@ class Sender:
             raise BusUnavailableError(f"no answer within {PING_SECONDS} s") from None
 
     async def _session(self, made: AbstractConnection, linked: Linked) -> None:
-        async with asyncio.timeout(SETUP_SECONDS):
+        async with setting_up("declaring exchanges and queues"):
             channel = cast(aiormq.Channel, await made.channel())
             await declare(channel)
         self._overdue = asyncio.get_running_loop().create_future()

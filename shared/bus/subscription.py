@@ -14,7 +14,7 @@ from shared.bus import Listener
 from shared.bus.content_header import content_type_and_headers
 from shared.bus.deliveries import Deliveries
 from shared.bus.framing import decode
-from shared.bus.link import CLOSE_SECONDS, LINK_ERRORS, SETUP_SECONDS, Linked, lost, supervised
+from shared.bus.link import CLOSE_SECONDS, LINK_ERRORS, Linked, lost, setting_up, supervised, taken_away
 from shared.bus.metrics import CONSUMED, GAPS, REPEATED, UNDECODABLE
 from shared.bus.recent import Recent
 from shared.bus.topology import Queue, declare, declare_queue
@@ -43,6 +43,7 @@ class Subscription:
         self._kind = kind
         self._consumed = CONSUMED.labels(kind)
         self._ever_linked = False
+        self._gap = False
         self._recent = Recent()
         self._deliveries = Deliveries()
 
@@ -56,29 +57,34 @@ class Subscription:
 
     async def _session(self, made: AbstractConnection, linked: Linked) -> None:
         """Consumes over one connection until it is lost."""
-        async with asyncio.timeout(SETUP_SECONDS):
-            gap = not await self._kept(made) and self._ever_linked
+        async with setting_up(f"declaring {self._queue.name}"):
+            if not await self._kept(made):
+                self._gap = self._ever_linked  # until it is said, over however many links
             channel = await made.channel(publisher_confirms=False)
             await declare(channel)
             await declare_queue(channel, self._queue)
             await channel.basic_qos(prefetch_count=PREFETCH)
+        gone = taken_away(channel)
         linked()
-        self._say_linked(gap=gap)
+        self._say_linked()
         try:
             async with _acks(channel) as acks:
                 with self._deliveries.to(partial(self._on_message, acks), channel=channel.number):
-                    await channel.basic_consume(self._queue.name, _out_of_reach)
-                    await lost(made, channel)
+                    async with setting_up(f"consuming {self._queue.name}"):
+                        await channel.basic_consume(self._queue.name, _out_of_reach)
+                    await lost(made, channel, gone)
         finally:
             if told_to_stop():
-                await self._resign(channel)
+                await self._resign(made)
             else:
                 self._listener.unlinked()
 
-    async def _resign(self, channel: AbstractChannel) -> None:
+    async def _resign(self, made: AbstractConnection) -> None:
         """An orderly end: nobody will read the queue again."""
         with suppress(*LINK_ERRORS):
             async with asyncio.timeout(CLOSE_SECONDS):
+                # On a channel of its own: aiormq closes one if waiting for an answer on it is cancelled.
+                channel = await made.channel(publisher_confirms=False)
                 await channel.queue_delete(self._queue.name)
 
     async def _kept(self, made: AbstractConnection) -> bool:
@@ -99,8 +105,8 @@ class Subscription:
         await channel.close()
         return False
 
-    def _say_linked(self, *, gap: bool) -> None:
-        self._ever_linked = True
+    def _say_linked(self) -> None:
+        gap, self._gap, self._ever_linked = self._gap, False, True
         if gap:
             GAPS.inc()
             log.warning("bus.gap", queue=self._queue.name)

@@ -12,7 +12,16 @@ from servers import RabbitServer
 from shared.bus import Bus, BusUnavailableError, Job, Routed, WorkQueue, sender, settling, subscription
 from shared.bus.metrics import REPEATED
 from shared.bus.rabbit import rabbit_bus
-from shared.bus.topology import ATTEMPTS, DEAD_LETTERS, EVENTS, QUEUES, TopologyMismatchError, declare
+from shared.bus.topology import (
+    ATTEMPTS,
+    DEAD_LETTERS,
+    EVENTS,
+    QUEUES,
+    Queue,
+    TopologyMismatchError,
+    declare,
+    declare_queue,
+)
 from shared.events import MESSAGE_CREATED, REPLY_FINISHED, REPLY_REQUESTED, Event
 
 BOUND = 30.0
@@ -87,6 +96,19 @@ def to(event: Event, *gateways: str) -> Routed:
     return Routed(event, frozenset(gateways))
 
 
+async def close_connection(rabbitmq: RabbitServer, name: str) -> None:
+    """Has the broker close the connection that it shows under `name`."""
+    lines = (await rabbitmq.ctl("list_connections", "pid", "client_properties")).splitlines()
+    (pid,) = (line.split()[0] for line in lines if f'"{name}"' in line)
+    await rabbitmq.ctl("close_connection", pid, "test")
+
+
+async def require_no_queue(url: str, name: str) -> None:
+    async with rabbit_channel(url) as channel:
+        with pytest.raises(aiormq.exceptions.ChannelNotFoundEntity):
+            await channel.queue_declare(name, passive=True)
+
+
 @pytest.fixture
 async def url(rabbitmq: RabbitServer, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(settling, "_PAUSES", (0.01,))
@@ -149,21 +171,89 @@ async def test_a_queue_that_is_gone_is_a_gap(bus: Bus, url: str) -> None:
 
 
 async def test_a_ghost_of_the_former_link_does_not_take_a_share(
-    bus: Bus, url: str, monkeypatch: pytest.MonkeyPatch
+    bus: Bus, rabbitmq: RabbitServer, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While the broker takes the old link for alive, the queue is made anew, as a gap."""
     monkeypatch.setattr(subscription, "_GHOST_POLLS", 2)
-    listener = Gateway()
-    async with rabbit_channel(url) as ghost:
-        async with gateway(bus) as a:
+    async with gateway(bus) as a, rabbit_channel(url) as ghost:
 
-            async def ignore(_message: object) -> None:
-                return
+        async def ignore(_message: object) -> None:
+            return
 
-            await ghost.basic_consume(GATEWAY_QUEUE, ignore)
-            async with running(bus.consume_gateway("a", listener)):
-                await until(lambda: bool(listener.links) and a.links[-1:] == [True])
-        assert listener.links[0] is False
+        await ghost.basic_consume(GATEWAY_QUEUE, ignore)
+        await close_connection(rabbitmq, "test relays")
+        await until(lambda: len(a.links) == 3)
+        assert a.links == [False, None, True]
+        sent = [message(number) for number in range(10)]
+        await bus.publish([to(event, "a") for event in sent])
+        await until(lambda: a.events == sent)
+
+
+async def test_a_gap_is_told_though_the_link_that_found_it_does_not_last(
+    bus: Bus, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The link after it finds a queue; it is not the one in which events were waiting."""
+    failures = [OSError("the link is lost while the queue is being made anew")]
+
+    async def declared_and_lost(channel: AbstractChannel, queue: Queue) -> None:
+        await declare_queue(channel, queue)
+        if failures:
+            raise failures.pop()
+
+    async with gateway(bus) as a:
+        monkeypatch.setattr(subscription, "declare_queue", declared_and_lost)
+        async with rabbit_channel(url) as channel:
+            await channel.queue_delete(GATEWAY_QUEUE)
+        await until(lambda: len(a.links) == 3)
+        assert a.links == [False, None, True]
+        assert not failures
+
+
+async def test_a_consumer_is_missed_though_it_goes_as_soon_as_it_comes(
+    bus: Bus, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broker may take it away before whoever asked for it has looked at the answer."""
+    consume = aiormq.Channel.basic_consume
+
+    async def consumed_and_gone(channel: aiormq.Channel, queue: str, *arguments: object) -> object:
+        monkeypatch.undo()
+        gone = asyncio.Event()
+        channel.on_consumer_cancel_callbacks.add(lambda _: gone.set())
+        answer = await consume(channel, queue, *arguments)  # type: ignore[arg-type]
+        async with rabbit_channel(url) as another:
+            await another.queue_delete(queue)
+        await asyncio.wait_for(gone.wait(), BOUND)
+        return answer
+
+    monkeypatch.setattr(aiormq.Channel, "basic_consume", consumed_and_gone)
+    async with gateway(bus) as a:
+        await until(lambda: len(a.links) == 3)
+        assert a.links == [False, None, True]
+    monkeypatch.setattr(aiormq.Channel, "basic_consume", consumed_and_gone)
+    handled = asyncio.Event()
+
+    async def handle(_job: Job) -> None:
+        handled.set()
+
+    async with running(bus.consume(WorkQueue.API_REPLIES, handle, concurrency=1)):
+        await published(bus, to(Event(REPLY_FINISHED, b"{}")))
+        await asyncio.wait_for(handled.wait(), BOUND)
+
+
+async def test_a_gateway_that_ends_while_it_begins_leaves_no_queue(bus: Bus, url: str) -> None:
+    """Nobody would read it, and the next gateway of that name would have what is in it."""
+    begun = asyncio.Event()
+
+    class Beginning(Gateway):
+        def linked(self, *, gap: bool) -> None:
+            super().linked(gap=gap)
+            begun.set()
+
+    work = asyncio.ensure_future(bus.consume_gateway("a", Beginning()))
+    await asyncio.wait_for(begun.wait(), BOUND)
+    work.cancel()  # it waits for the answer to its wish to consume
+    await asyncio.gather(work, return_exceptions=True)
+    await require_no_queue(url, GATEWAY_QUEUE)
 
 
 async def test_a_killed_broker_costs_no_confirmed_job(bus: Bus, rabbitmq: RabbitServer, url: str) -> None:
@@ -176,6 +266,7 @@ async def test_a_killed_broker_costs_no_confirmed_job(bus: Bus, rabbitmq: Rabbit
     sent = [Event(REPLY_FINISHED, b"{}") for _ in range(20)]
     async with gateway(bus) as a:
         await bus.publish([to(event) for event in sent])
+        await rabbitmq.write_down_queues()
         await rabbitmq.kill()
         began = asyncio.get_running_loop().time()
         with pytest.raises(BusUnavailableError):
@@ -285,9 +376,7 @@ async def test_garbage_does_not_stop_a_gateway(bus: Bus, url: str) -> None:
         await bus.publish([to(event, "a")])
         await until(lambda: a.events == [event])
         await asyncio.sleep(0.2)
-    async with rabbit_channel(url) as channel:
-        with pytest.raises(aiormq.exceptions.ChannelNotFoundEntity):
-            await channel.queue_declare(GATEWAY_QUEUE, passive=True)
+    await require_no_queue(url, GATEWAY_QUEUE)
 
 
 async def test_garbage_in_a_work_queue_is_a_dead_letter(bus: Bus, url: str) -> None:

@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from typing import Final, cast
 from urllib.parse import parse_qsl
 
+from shared import ops
 from shared.proxies import Proxies
+from ws_gateway.admission import TurnedAway
 from ws_gateway.engine import Engine
 from ws_gateway.http_connection import HttpConnection, HttpConnections
 from ws_gateway.metrics import HANDSHAKE_TIMEOUT, LIMITED
@@ -28,10 +30,13 @@ UNSENT_OPTION: Final[int | None] = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 MAX_HEAD_BYTES: Final = 16 * 1024
 FAREWELL_SECONDS: Final = 1.0
 """How long who is turned away has to read why."""
+OPERATOR_SECONDS: Final = 0.25
+"""How long who shall be turned away has to ask for one of the operational paths."""
 
 _ACCEPT_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _REQUEST_LINE: Final = re.compile(rb"GET /socket\.io/?\?([!-~]*) HTTP/1\.1\Z")
 _HEADER: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t -~\x80-\xff]*?)[ \t]*\Z")
+_OPERATOR: Final = tuple(f"GET {path} HTTP/1.1\r\n".encode() for path in sorted(ops.PATHS))
 _SINGLE: Final = frozenset(
     {b"upgrade", b"connection", b"sec-websocket-key", b"sec-websocket-version", b"origin", b"host"}
 )
@@ -151,13 +156,14 @@ class House:
 class Door(asyncio.Protocol):
     """One TCP connection until it is known what it is for."""
 
-    __slots__ = ("_head", "_house", "_peer", "_timer", "_transport")
+    __slots__ = ("_head", "_house", "_peer", "_refused", "_timer", "_transport")
 
     def __init__(self, house: House) -> None:
         self._house = house
         self._head = b""
         self._peer = ""
         self._transport: asyncio.Transport | None = None
+        self._refused: tuple[asyncio.Transport, TurnedAway] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -165,19 +171,39 @@ class Door(asyncio.Protocol):
         own = cast("asyncio.Transport", transport)
         self._peer = str((own.get_extra_info("peername") or ("",))[0])
         if (refusal := self._house.connections.visitors.turned_away(self._peer)) is not None:
-            self._turn_away(own, refusal.wire())
+            self._refused = (own, refusal)
+            self._timer = asyncio.get_running_loop().call_later(
+                OPERATOR_SECONDS, self._turn_away, own, refusal
+            )
             return
+        self._come_in(own)
+
+    def _come_in(self, own: asyncio.Transport) -> None:
         self._transport = own
         self._timer = asyncio.get_running_loop().call_later(self._house.seconds, self._give_up)
         if (tcp := own.get_extra_info("socket")) is not None and UNSENT_OPTION is not None:
             with suppress(OSError):
                 tcp.setsockopt(socket.IPPROTO_TCP, UNSENT_OPTION, MAX_UNSENT_BYTES)
 
-    def _turn_away(self, transport: asyncio.Transport, answer: bytes) -> None:
-        """Says why before anything is asked; a close would take that back when the request comes then."""
-        transport.write(answer)
+    def _turn_away(self, transport: asyncio.Transport, refusal: TurnedAway) -> None:
+        """Says why, whatever is asked; a close would take that back when a request comes then."""
+        self._refused = None
+        LIMITED.labels(refusal.code).inc()
+        transport.write(refusal.wire())
         transport.write_eof()
         self._timer = asyncio.get_running_loop().call_later(FAREWELL_SECONDS, transport.abort)
+
+    def _asks_as_operator(self, transport: asyncio.Transport, refusal: TurnedAway) -> None:
+        """Lets in who is to be turned away, if it asks for an operational path; waits while it still may."""
+        if any(line.startswith(self._head) for line in _OPERATOR):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._head.startswith(_OPERATOR) and self._house.connections.visitors.operator_came(self._peer):
+            self._refused = None
+            self._come_in(transport)
+        else:
+            self._turn_away(transport, refusal)
 
     def _give_up(self) -> None:
         LIMITED.labels(HANDSHAKE_TIMEOUT).inc()
@@ -186,14 +212,21 @@ class Door(asyncio.Protocol):
 
     def connection_lost(self, _: Exception | None) -> None:
         """It went before it said what it wanted."""
+        if self._refused is not None:
+            LIMITED.labels(self._refused[1].code).inc()
+            self._refused = None
         if self._done() is not None:
             self._house.connections.visitors.left(self._peer)
 
     def data_received(self, data: bytes) -> None:
         """Waits for the whole head of the first request."""
-        if self._transport is None:
+        if self._transport is None and self._refused is None:
             return
         self._head += data
+        if self._refused is not None:
+            self._asks_as_operator(*self._refused)
+        if self._transport is None:
+            return
         end = self._head.find(b"\r\n\r\n")
         if end < 0 and len(self._head) < MAX_HEAD_BYTES:
             return

@@ -6,9 +6,13 @@ from typing import Final, Protocol
 from shared.proxies import Proxies, one_customer
 from ws_gateway.admission import FULL_RETRY_SECONDS, TurnedAway
 from ws_gateway.limits import Limits
-from ws_gateway.metrics import HTTP_CONNECTIONS, LIMITED
+from ws_gateway.metrics import HTTP_CONNECTIONS
 
 TOO_MANY: Final = "too_many_connections"
+_OF_ONE: Final = 429
+_OF_ALL: Final = 503
+OPERATORS: Final = 16
+"""So many more come in at once, who ask whether the gateway is alive: it is not restarted for being full."""
 
 
 class Visitor(Protocol):
@@ -42,13 +46,17 @@ class Visitors:
 
     def turned_away(self, peer: str) -> TurnedAway | None:
         """Why a connection from `peer` may not stay; None when it may: it has a place until it has `left`."""
-        customer = one_customer(peer)
-        refusal = self._refusal(customer, peer)
-        if refusal is not None:
-            LIMITED.labels(refusal.code).inc()
-            return refusal
+        refusal = self._refusal(one_customer(peer), peer)
+        if refusal is None:
+            self.came(peer)
+        return refusal
+
+    def operator_came(self, peer: str) -> bool:
+        """Whether one for whom there was no place may stay, as it asks after the gateway; it has one then."""
+        if self._are_full(one_customer(peer), peer, beyond=OPERATORS) is not None:
+            return False
         self.came(peer)
-        return None
+        return True
 
     def came(self, peer: str) -> None:
         """A connection has a place, whether there was one or not: it is no WebSocket after all."""
@@ -80,16 +88,21 @@ class Visitors:
                 del self._idle_of[customer]
 
     def _refusal(self, customer: str, peer: str) -> TurnedAway | None:
-        free = self._one_may_have_all or self._here[customer] < self._each or self._proxies.trusts(peer)
-        if not free and not self._make_room(next(iter(self._idle_of.get(customer, ())), None)):
-            return TurnedAway(429, TOO_MANY, "Too many connections from this address.", FULL_RETRY_SECONDS)
-        if self._all >= self._most and not self._make_room(next(iter(self._idle), None)):
-            return TurnedAway(503, TOO_MANY, "This gateway holds all that it may.", FULL_RETRY_SECONDS)
+        """Why there is no place, though one that idles would be given; an operator's is not."""
+        while (refusal := self._are_full(customer, peer)) is not None:
+            idle = self._idle if refusal.status == _OF_ALL else self._idle_of.get(customer)
+            longest_idle = next(iter(idle or ()), None)
+            if longest_idle is None:
+                return refusal
+            longest_idle.close()  # it has `left` then
         return None
 
-    def _make_room(self, longest_idle: Visitor | None) -> bool:
-        """Closes a connection, which has `left` then; False when there is none."""
-        if longest_idle is None:
-            return False
-        longest_idle.close()
-        return True
+    def _are_full(self, customer: str, peer: str, *, beyond: int = 0) -> TurnedAway | None:
+        one_may_have_all = self._one_may_have_all or self._proxies.trusts(peer)
+        if not one_may_have_all and self._here[customer] >= self._each + beyond:
+            return TurnedAway(
+                _OF_ONE, TOO_MANY, "Too many connections from this address.", FULL_RETRY_SECONDS
+            )
+        if self._all >= self._most + beyond:
+            return TurnedAway(_OF_ALL, TOO_MANY, "This gateway holds all that it may.", FULL_RETRY_SECONDS)
+        return None

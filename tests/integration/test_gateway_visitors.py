@@ -108,6 +108,40 @@ async def test_all_together_have_so_many_connections_open() -> None:
 
 
 @pytest.mark.parametrize("limits", [Limits(http_connections_per_address=3), Limits(http_connections=3)])
+async def test_operators_are_answered_though_all_places_are_taken(limits: Limits) -> None:
+    """A gateway that is full is alive: it must not be restarted for it. Nobody else gets their places."""
+    async with limited(limits) as gateway, AsyncExitStack() as lines:
+        for _ in range(3):
+            await lines.enter_async_context(Line.to(gateway.url))
+        await eventually(visitors, is_=3)
+        for path in (b"/healthz", b"/metrics"):
+            line = await lines.enter_async_context(Line.to(gateway.url))
+            assert (await line.ask(ALIVE.replace(b"/healthz", path)))[0] == 200
+            assert (await refusal(gateway))[1] == "too_many_connections"
+        for request in (POLL, ALIVE.replace(b"/healthz", b"/healthz/more"), b"GET /healthz\r\n\r\n"):
+            line = await lines.enter_async_context(Line.to(gateway.url))
+            assert (await line.ask(request))[0] in (429, 503)
+
+
+@pytest.mark.parametrize("limits", [Limits(http_connections_per_address=1), Limits(http_connections=1)])
+async def test_operators_have_so_many_places_beside_the_others(
+    limits: Limits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else who knows the path could have as many as it likes."""
+    monkeypatch.setattr("ws_gateway.visitors.OPERATORS", 1)
+    async with limited(limits) as gateway, AsyncExitStack() as lines:
+        await lines.enter_async_context(Line.to(gateway.url))
+        await eventually(visitors, is_=1)
+        slow, other = [await lines.enter_async_context(Line.to(gateway.url)) for _ in range(2)]
+        slow.writer.write(ALIVE[:10])
+        await slow.writer.drain()
+        slow.writer.write(ALIVE[10:-2])
+        await eventually(visitors, is_=2)
+        assert (await other.ask(ALIVE))[0] in (429, 503)
+        assert (await slow.ask(b"\r\n"))[0] == 200
+
+
+@pytest.mark.parametrize("limits", [Limits(http_connections_per_address=3), Limits(http_connections=3)])
 async def test_connections_that_idle_make_room(limits: Limits) -> None:
     """Those longest idle after a request go first, and never one on which something is asked."""
     async with limited(limits) as gateway, AsyncExitStack() as lines:

@@ -30,6 +30,10 @@ Status = Literal["thinking", "tool_calling", "tool_completed"]
 log = structlog.get_logger()
 
 
+class AttemptUnknownError(Exception):
+    """Redis did not say which attempt this is, and has a later one, which may be one that was given up."""
+
+
 class Publisher(Protocol):
     """Where events go."""
 
@@ -69,6 +73,7 @@ class ReplyBroadcast:
         self._drafts = drafts
         self._cut = cut
         self._attempt = 0
+        self._known = False
         self._texts: list[str] = []
         self._metadata: dict[str, Any] | None = None
         self._news: dict[str, Any] | None = None
@@ -97,7 +102,7 @@ class ReplyBroadcast:
         if standing.cancelled:
             self._cut.set()
             return False
-        self._texts, self._attempt = [], standing.attempt
+        self._texts, self._attempt, self._known = [], standing.attempt, standing.known
         self._metadata = self._news = None
         await self.status("thinking")
         return True
@@ -121,6 +126,7 @@ class ReplyBroadcast:
 
         Raises:
             ReplyGoneError: the reply has ended, or another attempt has begun; the chunk was not sent.
+            AttemptUnknownError: this may be so; the chunk was not sent.
         """
         reply_id, attempt = self._request.reply_id, self._attempt
         index, text, is_final = chunk.index, chunk.content, chunk.is_final
@@ -145,6 +151,10 @@ class ReplyBroadcast:
             self._texts.pop()
             self._cut.set()
             return
+        except ReplyGoneError:
+            if self._known:
+                raise
+            raise AttemptUnknownError from None
         if write.cancelled:
             self._cut.set()
         if not write.whole:

@@ -98,11 +98,13 @@ class Standing:
         attempt: the latest that has begun, or the latest before it was cancelled; 0 when none has.
         kept: the number of its chunks that count, once somebody asked that it end where it is; else None.
         ended: it is stored; nothing more is to be said.
+        known: Redis has said so; else it is what the caller took it for.
     """
 
     attempt: int
     kept: int | None = None
     ended: bool = False
+    known: bool = True
 
     @property
     def cancelled(self) -> bool:
@@ -186,7 +188,7 @@ class Drafts:
             at_least: the number that the attempt has as far as the caller knows.
         """
         standing = await self._done("start", lambda: self._start(reply_id, at_least))
-        return Standing(at_least) if standing is None else standing
+        return Standing(at_least, known=False) if standing is None else standing
 
     async def mend(self, reply_id: str, attempt: int, texts: Sequence[str]) -> None:
         """Writes the whole of an attempt, given the contents of its chunks."""

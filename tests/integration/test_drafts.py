@@ -239,7 +239,7 @@ async def test_without_redis_writing_is_skipped_and_reading_gives_none() -> None
     """The reply goes on."""
     async with Redis(host="127.0.0.1", port=1) as redis:
         drafts = Drafts(redis)
-        assert await drafts.start("reply", 3) == Standing(3)
+        assert await drafts.start("reply", 3) == Standing(3, known=False)
         await drafts.mend("reply", 3, ["a"])
         assert not (await written(redis, "a", index=0)).whole
         assert await drafts.read("reply") is None

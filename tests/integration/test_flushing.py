@@ -1,17 +1,28 @@
 """What replies tell their rooms at about the same time, on a real Redis."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
 import pytest
 from redis.asyncio import Redis
 from servers import RedisServer
 
+from ai_worker.broadcast import AttemptUnknownError
+from ai_worker.cancellation import Cancellations
 from ai_worker.flushing import Flushing
-from shared.bus import BusUnavailableError, Routed
+from ai_worker.responder import Part, TextDelta
+from ai_worker.worker import Worker
+from shared.bus import BusUnavailableError, Job, Routed
 from shared.bus.local import LocalBus
-from shared.drafts import ChunkWrite, Drafts, ReplyCancelledError, ReplyGoneError
-from shared.events import REPLY_CHUNK, REPLY_FINISHED, Event, chat_room
+from shared.drafts import ChunkWrite, Drafts, ReplyCancelledError, ReplyGoneError, Standing
+from shared.events import (
+    REPLY_CHUNK,
+    REPLY_FINISHED,
+    REPLY_REQUESTED,
+    Event,
+    ReplyRequested,
+    chat_room,
+)
 from shared.interest import InterestReader
 
 
@@ -21,15 +32,24 @@ class Bus(LocalBus):
     def __init__(self) -> None:
         super().__init__()
         self.batches: list[list[str]] = []
+        self.types: list[str] = []
         self.may_go = asyncio.Event()
         self.may_go.set()
         self.away = False
 
     async def publish(self, batch: Sequence[Routed]) -> None:
         self.batches.append([routed.event.id for routed in batch])
+        self.types += [routed.event.type for routed in batch]
         await self.may_go.wait()
         if self.away:
             raise BusUnavailableError
+
+
+class Sentence:
+    """Says one."""
+
+    async def respond(self, request: ReplyRequested) -> AsyncGenerator[Part, None]:
+        yield TextDelta("A sentence.")
 
 
 @pytest.fixture
@@ -142,3 +162,32 @@ async def test_whoever_gives_up_waiting_is_left_out(flushing: Flushing, bus: Bus
     bus.may_go.set()
     await asyncio.gather(first, third)
     assert bus.batches == [["0"], ["2"]]
+
+
+async def test_a_reply_is_tried_again_where_it_was_not_known_which_attempt_it_is(
+    redis: Redis, bus: Bus, flushing: Flushing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that began it anew three times has died; the next one's look at Redis takes too long."""
+    drafts = Drafts(redis)
+    worker = Worker(
+        responder=Sentence(), publisher=flushing, drafts=drafts, cancellations=Cancellations(drafts)
+    )
+    asked = ReplyRequested(
+        reply_id="reply", chat_id="c", reply_to="m", title="", context=None, members={}, history=()
+    )
+    request = Event(REPLY_REQUESTED, asked.json_bytes())
+    for _ in range(3):
+        await drafts.start("reply", 1)
+    start = drafts._start
+
+    async def answered_too_late(reply_id: str, at_least: int) -> Standing:
+        await start(reply_id, at_least)
+        raise TimeoutError
+
+    monkeypatch.setattr(drafts, "_start", answered_too_late)
+    with pytest.raises(AttemptUnknownError):
+        await worker.handle(Job(request, attempt=2))
+    monkeypatch.undo()
+    monkeypatch.setattr(drafts, "_skip_until", 0.0)
+    await worker.handle(Job(request, attempt=3))
+    assert REPLY_FINISHED in bus.types

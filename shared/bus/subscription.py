@@ -57,17 +57,13 @@ class Subscription:
 
     async def _session(self, made: AbstractConnection, linked: Linked) -> None:
         """Consumes over one connection until it is lost."""
-        async with setting_up(f"declaring {self._queue.name}"):
-            if not await self._kept(made):
-                self._gap = self._ever_linked  # until it is said, over however many links
-            channel = await made.channel(publisher_confirms=False)
-            await declare(channel)
-            await declare_queue(channel, self._queue)
-            await channel.basic_qos(prefetch_count=PREFETCH)
-        gone = taken_away(channel)
-        linked()
-        self._say_linked()
+        told = False
         try:
+            channel = await self._declared(made)
+            gone = taken_away(channel)
+            linked()
+            told = True
+            self._say_linked()
             async with _acks(channel) as acks:
                 with self._deliveries.to(partial(self._on_message, acks), channel=channel.number):
                     async with setting_up(f"consuming {self._queue.name}"):
@@ -76,8 +72,19 @@ class Subscription:
         finally:
             if told_to_stop():
                 await self._resign(made)
-            else:
+            elif told:
                 self._listener.unlinked()
+
+    async def _declared(self, made: AbstractConnection) -> AbstractChannel:
+        """A channel to consume from; the queue is there."""
+        async with setting_up(f"declaring {self._queue.name}"):
+            if not await self._kept(made):
+                self._gap = self._ever_linked  # until it is said, over however many links
+            channel = await made.channel(publisher_confirms=False)
+            await declare(channel)
+            await declare_queue(channel, self._queue)
+            await channel.basic_qos(prefetch_count=PREFETCH)
+        return channel
 
     async def _resign(self, made: AbstractConnection) -> None:
         """An orderly end: nobody will read the queue again."""

@@ -21,6 +21,7 @@ from shared.bus.topology import (
     TopologyMismatchError,
     declare,
     declare_queue,
+    gateway_queue,
 )
 from shared.events import MESSAGE_CREATED, REPLY_FINISHED, REPLY_REQUESTED, Event
 
@@ -468,3 +469,24 @@ async def test_the_bus_opens_while_the_broker_is_away() -> None:
             await bus.ping()
         with pytest.raises(BusUnavailableError):
             await bus.publish([to(message(), "a")])
+
+
+@pytest.mark.parametrize("step", ["declare", "declare_queue"])
+async def test_a_gateway_that_ends_before_it_begins_leaves_no_queue(
+    bus: Bus, url: str, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """It may have declared its queue, or found the one of its former link, when it is told to stop."""
+    there = asyncio.Event()
+
+    async def declared_and_waiting(*arguments: object) -> None:
+        there.set()
+        await asyncio.get_running_loop().create_future()
+
+    async with rabbit_channel(url) as channel:
+        await declare_queue(channel, gateway_queue("a"))
+    monkeypatch.setattr(subscription, step, declared_and_waiting)
+    work = asyncio.ensure_future(bus.consume_gateway("a", Gateway()))
+    await asyncio.wait_for(there.wait(), BOUND)
+    work.cancel()
+    await asyncio.gather(work, return_exceptions=True)
+    await require_no_queue(url, GATEWAY_QUEUE)

@@ -39,7 +39,7 @@ def content_type_and_headers(payload: bytes) -> tuple[str | None, dict[str, Any]
             _, at = _short_string(payload, at)
         if flags & _HEADERS:
             return content_type, _table(payload, at)
-    except (IndexError, StructError, ValueError) as error:
+    except (IndexError, StructError, ValueError, RecursionError) as error:
         raise UndecodableEventError(f"the content header cannot be read: {error}") from None
     return content_type, {}
 

@@ -1,8 +1,10 @@
 """What only the bus on RabbitMQ promises: nothing lost unseen, whatever happens to the link or the broker."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import aiormq
 import pytest
@@ -490,3 +492,22 @@ async def test_a_gateway_that_ends_before_it_begins_leaves_no_queue(
     work.cancel()
     await asyncio.gather(work, return_exceptions=True)
     await require_no_queue(url, GATEWAY_QUEUE)
+
+
+async def test_headers_nested_without_end_do_not_stop_a_gateway(bus: Bus, url: str) -> None:
+    """They are passed over like what else cannot be decoded; left to the link, they would end each anew."""
+    nested: dict[str, Any] = {}
+    for _ in range(2000):
+        nested = {"x": nested}
+    limit = sys.getrecursionlimit()
+    async with gateway(bus) as a, rabbit_channel(url) as channel:
+        sys.setrecursionlimit(20_000)
+        try:
+            odd = aiormq.spec.Basic.Properties(headers=nested)
+            await channel.basic_publish(b"{}", exchange=EVENTS, routing_key="gateway.all", properties=odd)
+        finally:
+            sys.setrecursionlimit(limit)
+        event = message(1)
+        await bus.publish([to(event, "a")])
+        await until(lambda: a.events == [event])
+        assert a.links == [False]

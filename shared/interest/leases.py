@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from time import monotonic
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import structlog
 from prometheus_client import Counter, Gauge
@@ -192,8 +192,7 @@ class InterestLeases:
         time, beat, epoch = await pipeline.execute()
         now = seconds(time)
         if beat is None or now - beat > FORGOTTEN_SECONDS:
-            trusted = epoch is not None and now >= float(epoch) - HEARTBEAT_SECONDS / 2
-            self._refill(lost=self._joined and (trusted or beat is not None))
+            self._refill()
         pipeline = self._redis.pipeline(transaction=False)
         # A heartbeat that is stale from the start: "I may hold more than I say". Once known, never anew: if
         # Redis has forgotten everything since it was asked, the next heartbeat has to find that out.
@@ -202,20 +201,25 @@ class InterestLeases:
         pipeline.zremrangebyscore(GATEWAYS, "-inf", now - _KEPT_SECONDS)
         if epoch is None:
             pipeline.set(EPOCH, now + STALE_SECONDS, nx=True)
-        await pipeline.execute()
+        pipeline.get(EPOCH)
+        pipeline.time()
+        lost, missing = self._lost, self._joined and bool(self._held)
+        # What holds if the answer does not come: then this may be carried out as late as that.
+        self._lost = lost or (missing and _is_gone(beat, epoch, at=now + _WRITE_SECONDS))
+        *_, epoch, time = await pipeline.execute()
+        self._lost = lost or (missing and _is_gone(beat, epoch, at=seconds(time)))
         self._joined = True
         self._next_beat = monotonic() + HEARTBEAT_SECONDS
         self._after_beat()
 
-    def _refill(self, *, lost: bool) -> None:
+    def _refill(self) -> None:
         """Has all rooms registered anew: Redis does not know this gateway (any more)."""
         self._registered.clear()
         self._changed = dict.fromkeys([*self._changed, *self._held])
         self._refilling = set(self._changed)
-        self._lost = self._lost or (lost and bool(self._held))
         if self._joined:
             REFILLS.inc()
-            log.warning("interest.refill", rooms=len(self._held), lost=lost)
+            log.warning("interest.refill", rooms=len(self._held))
 
     def _after_beat(self) -> None:
         # A write that was given up may yet have been carried out late, after a newer one.
@@ -276,6 +280,13 @@ class InterestLeases:
         rooms = [*self._held.keys() | self._registered]
         for start in range(0, len(rooms), _CHUNK):
             await self._write((), rooms[start : start + _CHUNK])
+
+
+def _is_gone(beat: float | None, epoch: Any, *, at: float) -> bool:
+    """Whether a reader takes the store for known, and a gateway with this last heartbeat for gone."""
+    if beat is None:
+        return epoch is not None and at >= float(epoch)
+    return at - beat > FORGOTTEN_SECONDS
 
 
 def _answer(waiting: Iterable["asyncio.Future[bool]"], registered: bool) -> None:  # noqa: FBT001

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 import pytest
 from fakeredis import FakeAsyncRedis, FakeRedis, FakeServer
 from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
 from servers import RedisServer
 
 from shared.events import MESSAGE_CREATED, TYPING, Event
@@ -21,7 +22,7 @@ def message(*rooms: str, users: tuple[str, ...] = (), everywhere: bool = False) 
     return Event(MESSAGE_CREATED, b"{}", rooms=rooms, users=users, everywhere=everywhere)
 
 
-FAST = {"HEARTBEAT_SECONDS": 0.2, "STALE_SECONDS": 0.6, "FORGOTTEN_SECONDS": 2.0}
+FAST = {"HEARTBEAT_SECONDS": 0.2, "STALE_SECONDS": 0.6, "FORGOTTEN_SECONDS": 3.0}
 
 
 @pytest.fixture(autouse=True)
@@ -325,3 +326,37 @@ async def until_told(missed: Missed) -> None:
     async with asyncio.timeout(5):
         while not missed:  # noqa: ASYNC110  the callback is a plain list's
             await asyncio.sleep(0.005)
+
+
+@pytest.mark.parametrize("why", ["forgotten", "emptied"])
+async def test_a_heartbeat_that_takes_too_long_may_have_missed_something(
+    gateways: Gateways, redis: Redis, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    """It found the gateway still remembered, or the store not trusted yet; that was over when it arrived."""
+    missed: Missed = []
+    await gateways.join("a", "chat:1", missed=missed)
+    await gateways.trusted()
+    execute, asked, on_its_way = Pipeline.execute, asyncio.Event(), asyncio.Event()
+
+    async def slow(pipeline: Pipeline, *arguments: bool) -> list[object]:
+        command = pipeline.command_stack[0][0][0]
+        if command == "TIME" and not asked.is_set():
+            asked.set()
+            now = store.seconds(await redis.time())
+            if why == "forgotten":
+                await redis.zadd(store.GATEWAYS, {"a": now - FAST["FORGOTTEN_SECONDS"] + 0.2})
+            else:
+                await redis.delete(store.GATEWAYS, store.room_key("chat:1"))
+                await redis.set(store.EPOCH, now + 0.2)
+        elif command == "ZADD" and asked.is_set() and not on_its_way.is_set():
+            on_its_way.set()
+            await asyncio.sleep(0.8)
+        return await execute(pipeline, *arguments)
+
+    monkeypatch.setattr(Pipeline, "execute", slow)
+    await asyncio.wait_for(on_its_way.wait(), 5)
+    await asyncio.sleep(0.4)
+    assert await gateways.of("chat:1") == frozenset()  # here it misses an event
+    await until_told(missed)
+    assert missed == [None]
+    await gateways.until("chat:1", lambda answer: answer == frozenset({"a"}))

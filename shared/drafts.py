@@ -6,7 +6,7 @@ In Redis, for each reply, kept for an hour:
   known of each attempt; whether the reply has ended; and, once it was cancelled, which attempt counts, and
   how many of its chunks;
 - `roomcast:reply:<id>:<attempt>`, a list of a mark and the chunks' texts. A chunk costs its own length, one
-  RPUSH, whose answer shows whether Redis lost something: then all of it is written again. An attempt that
+  push, whose answer shows whether Redis lost something: then all of it is written again. An attempt that
   goes on without knowing that another has begun writes into a list that nobody reads any more.
 
 A cancel draws a line through that list in one transaction: a chunk above it is sent, or being sent; one
@@ -149,7 +149,10 @@ class ChunkWrite:
         key = _list(self._reply_id, self._attempt)
         if self._aside:
             pipeline.hset(_state(self._reply_id), mapping=self._aside)
-        pipeline.rpush(key, *([_MARK] if self._index == 0 else []), self._text)
+        if self._index == 0:
+            pipeline.rpush(key, _MARK, self._text)
+        else:
+            pipeline.rpushx(key, self._text)  # a list that is gone stays so, until it is mended
         pipeline.hmget(_state(self._reply_id), *_FIELDS)
         if self._index == 0:
             pipeline.expire(key, EXPIRY_SECONDS)

@@ -247,3 +247,15 @@ async def test_without_redis_writing_is_skipped_and_reading_gives_none() -> None
         await drafts.end("reply")
         with pytest.raises(DraftsUnavailableError):
             await drafts.cancel("reply")
+
+
+async def test_a_chunk_that_comes_after_the_end_leaves_nothing_for_ever(redis: Redis) -> None:
+    """A cancelled reply may end before its worker has heard of it."""
+    drafts = Drafts(redis)
+    await drafts.start("reply", 1)
+    await written(redis, "a", index=0)
+    await drafts.cancel("reply")
+    await drafts.end("reply")
+    with pytest.raises(ReplyGoneError):
+        await written(redis, "b", index=1)
+    assert [key for key in await redis.keys("roomcast:reply:*") if await redis.ttl(key) < 0] == []

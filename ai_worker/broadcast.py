@@ -158,6 +158,7 @@ class ReplyBroadcast:
         if write.cancelled:
             self._cut.set()
         if not write.whole:
+            self._news = news  # what is mended is the text alone
             await self._drafts.mend(reply_id, self._attempt, self._texts)
 
     def know(self, metadata: dict[str, Any]) -> None:

@@ -7,14 +7,15 @@ import pytest
 from redis.asyncio import Redis
 from servers import RedisServer
 
-from ai_worker.broadcast import AttemptUnknownError
+from ai_worker.broadcast import AttemptUnknownError, ReplyBroadcast
 from ai_worker.cancellation import Cancellations
 from ai_worker.flushing import Flushing
 from ai_worker.responder import Part, TextDelta
+from ai_worker.stream import Chunk, Cut
 from ai_worker.worker import Worker
 from shared.bus import BusUnavailableError, Job, Routed
 from shared.bus.local import LocalBus
-from shared.drafts import ChunkWrite, Drafts, ReplyCancelledError, ReplyGoneError, Standing
+from shared.drafts import ChunkWrite, Drafts, Kept, ReplyCancelledError, ReplyGoneError, Standing
 from shared.events import (
     REPLY_CHUNK,
     REPLY_FINISHED,
@@ -191,3 +192,27 @@ async def test_a_reply_is_tried_again_where_it_was_not_known_which_attempt_it_is
     monkeypatch.setattr(drafts, "_skip_until", 0.0)
     await worker.handle(Job(request, attempt=3))
     assert REPLY_FINISHED in bus.types
+
+
+async def test_what_is_known_of_a_reply_goes_with_the_next_chunk_where_one_was_not_written(
+    redis: Redis, flushing: Flushing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever cancels the reply finds it beside the text, which was mended."""
+    drafts = Drafts(redis)
+    asked = ReplyRequested(
+        reply_id="reply", chat_id="c", reply_to="m", title="", context=None, members={}, history=()
+    )
+    cause = Event(REPLY_REQUESTED, asked.json_bytes())
+    broadcast = ReplyBroadcast(asked, cause, publisher=flushing, drafts=drafts, cut=Cut())
+    await broadcast.started()
+    broadcast.know({"model": "m"})
+
+    async def unanswered(*_: object) -> None:
+        raise TimeoutError
+
+    with monkeypatch.context() as away:
+        away.setattr(InterestReader, "_read", unanswered)
+        await broadcast.chunk(Chunk(0, "a ", is_final=False))
+    monkeypatch.setattr(flushing._interest, "_skip_until", 0.0)
+    await broadcast.chunk(Chunk(1, "word", is_final=False))
+    assert await drafts.cancel("reply") == Kept(1, ("a ", "word"), metadata={"model": "m"})

@@ -8,6 +8,7 @@ An own one, since purgatory (3.0) reads a circuit and then writes it, so that wo
 lets every call through while half open, fails with its Redis, and opens a connection of its own.
 """
 
+import asyncio
 from enum import IntEnum
 from typing import Final
 
@@ -16,12 +17,14 @@ from redis.asyncio import Redis
 
 from ai_worker.model_metrics import BREAKER
 from ai_worker.sparing import Sparing
+from shared.ids import new_id
 
 log = structlog.get_logger()
 
 _ROW_SECONDS: Final = 300
 """Faults further apart than this are none in a row."""
 _TRIPPED_SECONDS: Final = 24 * 3600
+_DROP: Final = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end"
 
 
 class State(IntEnum):
@@ -53,13 +56,21 @@ class Breaker:
             case State.OPEN:
                 return False
             case State.HALF_OPEN:
-                probe = self._redis.set(_key(model, "probe"), 1, nx=True, px=self._probe_ms)
-                if not await self._store.ask(probe):
-                    return False
-                self._trying.add(model)
-                return True
+                return await self._tries(model)
             case _:
                 return True
+
+    async def _tries(self, model: str) -> bool:
+        key, own = _key(model, "probe"), new_id()
+        try:
+            tries = await self._store.ask(self._redis.set(key, own, nx=True, px=self._probe_ms))
+        except asyncio.CancelledError:
+            # Redis may have carried it out all the same.
+            await self._store.ask(self._redis.eval(_DROP, 1, key, own))
+            raise
+        if tries:
+            self._trying.add(model)
+        return bool(tries)
 
     async def state(self, model: str) -> State:
         """The state now; closed where it is not known."""

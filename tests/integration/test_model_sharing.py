@@ -1,7 +1,7 @@
 """What the workers share about models: breakers and answers, in a real Redis; and what they count."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
 
 import pytest
@@ -241,3 +241,32 @@ async def test_the_gauges_follow_what_others_do(redis: Redis, monkeypatch: pytes
                 await asyncio.sleep(0.01)  # a gauge tells nobody
     finally:
         looking.cancel()
+
+
+@pytest.mark.parametrize("tried_by_another", [False, True])
+async def test_a_reply_cancelled_as_it_asks_to_try_a_model_leaves_it_to_others(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch, *, tried_by_another: bool
+) -> None:
+    """Redis has carried out its wish, and only the answer is missing; it ends no try but its own."""
+    await opened(redis, seconds=0.05)
+    await asyncio.sleep(0.1)
+    one, other = breaker_on(redis), breaker_on(redis)
+    if tried_by_another:
+        assert await other.allows("m")
+    execute: Callable[..., Awaitable[object]] = Redis.execute_command
+    done = asyncio.Event()
+
+    async def unanswered(client: Redis, *arguments: object, **options: object) -> object:
+        answer = await execute(client, *arguments, **options)
+        if arguments[0] == "SET":
+            done.set()
+            await asyncio.get_running_loop().create_future()
+        return answer
+
+    with monkeypatch.context() as slow:
+        slow.setattr(Redis, "execute_command", unanswered)
+        asked = asyncio.create_task(one.allows("m"))
+        await asyncio.wait_for(done.wait(), 5)
+        asked.cancel()
+        await asyncio.gather(asked, return_exceptions=True)
+    assert await other.allows("m") is not tried_by_another

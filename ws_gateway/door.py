@@ -73,7 +73,7 @@ def opening_of(head: bytes) -> Opening | None:
     fields = _fields(asked[1].decode())
     if fields is None or fields.get("transport") != "websocket" or "j" in fields:
         return None
-    if "sid" not in fields and fields.get("EIO") != "4":
+    if not fields.get("sid") and fields.get("EIO") != "4":
         return None
     headers = _headers(rest)
     if headers is None or not _asks_for_websocket(headers):

@@ -38,7 +38,7 @@ def application(
     """
 
     async def socket_io(request: web.Request) -> web.StreamResponse:
-        if "sid" not in request.query and request.method == hdrs.METH_GET:
+        if not request.query.get("sid") and request.method == hdrs.METH_GET:
             if not can_verify():
                 return web.Response(status=503, text="Not ready", headers={hdrs.RETRY_AFTER: RETRY_SECONDS})
             address = proxies.address(request)

@@ -95,6 +95,15 @@ async def test_an_address_opens_so_many_connections() -> None:
             assert answer.headers["Access-Control-Allow-Origin"] == gateway.url
 
 
+@pytest.mark.parametrize("end", ["&sid=", "&sid", "&sid=&sid="])
+async def test_a_session_without_an_id_is_a_new_one(end: str) -> None:
+    """An empty `sid` opens a session like none at all, so it counts like that."""
+    async with limited(Limits(handshakes_per_address=1)) as gateway, counted("too_many_handshakes"):
+        async with aiohttp.ClientSession() as http:
+            answers = [await http.get(gateway.url + POLLING + end) for _ in range(5)]
+        assert [answer.status for answer in answers] == [200] * 4 + [429]
+
+
 @pytest.mark.parametrize("trusted", [True, False])
 async def test_an_address_is_who_is_behind_a_trusted_proxy(trusted: bool) -> None:
     """`X-Forwarded-For` of a proxy that is not trusted counts for nothing."""

@@ -36,6 +36,7 @@ def test_what_a_socket_io_client_sends_is_taken() -> None:
     [
         "GET /socket.io/?EIO=3&transport=websocket HTTP/1.1",
         "GET /socket.io/?transport=websocket HTTP/1.1",
+        "GET /socket.io/?EIO=3&sid=&transport=websocket HTTP/1.1",
         "GET /socket.io/?EIO=4&transport=polling HTTP/1.1",
         "GET /socket.io/?EIO=4&EIO=4&transport=websocket HTTP/1.1",
         "GET /socket.io/?EIO=4&transport=websocket&j=1 HTTP/1.1",

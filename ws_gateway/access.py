@@ -70,11 +70,11 @@ class ChatAccess:
             UnavailableError: the API does not answer, or not as it should.
         """
         question = user_id, chat_id, after_seq
-        if (unsent := self._unsent.get(question)) is not None:
+        while (unsent := self._unsent.get(question)) is not None:
             try:
                 return await asyncio.shield(unsent)
             except TokenError:  # another session's, which may have ended
-                pass
+                continue
         return await self._asked(question, token)
 
     async def _asked(self, question: "_Question", token: str) -> ChatState:

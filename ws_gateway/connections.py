@@ -34,6 +34,7 @@ class Connection(ABC):
         connected: the client was told that its socket is connected.
         ended: it is no more; nothing is sent or received.
         backlog: what came while the client's CONNECT is looked at, which goes first; else None.
+        backlog_size: its bytes, or characters.
         attachments_due: a packet whose attachments are still to come.
         timer: ends it when no socket comes.
     """
@@ -42,6 +43,7 @@ class Connection(ABC):
         "address",
         "attachments_due",
         "backlog",
+        "backlog_size",
         "connected",
         "ended",
         "origin",
@@ -58,6 +60,7 @@ class Connection(ABC):
         self.connected = False
         self.ended = False
         self.backlog: list[str | bytes] | None = None
+        self.backlog_size = 0
         self.attachments_due: Any = None
         self.timer: asyncio.TimerHandle | None = None
 

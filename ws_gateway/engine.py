@@ -238,7 +238,8 @@ class Engine:
             return
         if connection.backlog is not None:
             connection.backlog.append(data)
-            if sum(map(len, connection.backlog)) > self._limits.max_payload:
+            connection.backlog_size += len(data) + 1  # what says that it is a message
+            if connection.backlog_size > self._limits.max_payload:
                 self.failed(connection, "too much before its socket was let in")
             return
         try:
@@ -292,7 +293,7 @@ class Engine:
             self.failed(connection, "a second socket")
         else:
             connection.socket = secrets.token_urlsafe(15)
-            connection.backlog = []
+            connection.backlog, connection.backlog_size = [], 0
             self._stop_timer(connection)  # the client has done its part
             connection.hold()
             self._run(self._connect(connection, connection.socket, auth))

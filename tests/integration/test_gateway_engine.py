@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -290,6 +291,18 @@ async def test_a_poll_is_answered_with_as_many_packets_as_every_client_takes(
         assert len(answered) <= 16
         got += answered
     assert [f'"lastSeq":{seq},' in packet for seq, packet in enumerate(got[2:], 1)] == [True] * 50
+
+
+async def test_many_packets_behind_a_connect_hold_up_nobody(
+    gateway: RunningGateway, http: aiohttp.ClientSession
+) -> None:
+    """Each that waits for the token to be looked at costs as much as the one before."""
+    url = f"{gateway.url}/socket.io/?EIO=4&transport=polling"
+    async with http.get(url) as response:
+        url += "&sid=" + orjson.loads((await response.text())[1:])["sid"]
+    began = time.process_time()
+    async with http.post(url, data="\x1e".join(["40", *["4"] * 32_000])):
+        assert time.process_time() - began < 2
 
 
 @pytest.mark.parametrize("body", [b"4\xff", b"\x93", b"b4!", b"x", b"\x1e\x1e", b"4" + b"[" * 60_000])

@@ -329,6 +329,10 @@ def _end_reader(connection: Any) -> None:
     connection.queue.put_nowait(None)
 
 
+def _only_answers_a_poll(packet: Any) -> bool:
+    return packet is not None and packet.packet_type == eio.NOOP
+
+
 def _size(packet: Any) -> int:
     return len(packet.frame.wire) if isinstance(packet, _Message) and not packet.frame.answers else 0
 
@@ -356,7 +360,7 @@ class _Packets(asyncio.Queue[Any]):
     def put_nowait(self, item: Any) -> None:
         if self._sink is not None:
             self._sink(item)
-        else:
+        elif self.empty() or not _only_answers_a_poll(item):  # what waits answers it too
             super().put_nowait(item)
 
     def _put(self, item: Any) -> None:

@@ -293,6 +293,22 @@ async def test_a_poll_is_answered_with_as_many_packets_as_every_client_takes(
     assert [f'"lastSeq":{seq},' in packet for seq, packet in enumerate(got[2:], 1)] == [True] * 50
 
 
+async def test_packets_that_have_polls_answered_do_not_pile_up(
+    gateway: RunningGateway, http: aiohttp.ClientSession
+) -> None:
+    """A client that posts nothing but UPGRADE packets has the gateway keep one NOOP, not one for each."""
+    url = f"{gateway.url}/socket.io/?EIO=4&transport=polling"
+    async with http.get(url) as response:
+        url += "&sid=" + orjson.loads((await response.text())[1:])["sid"]
+    async with http.post(url, data="\x1e".join(["5"] * 1000)) as response:
+        assert response.status == 200
+    async with http.get(url) as response:
+        assert await response.text() == "6"
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.3), http.get(url):
+            pass
+
+
 async def test_many_packets_behind_a_connect_hold_up_nobody(
     gateway: RunningGateway, http: aiohttp.ClientSession
 ) -> None:

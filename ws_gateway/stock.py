@@ -8,7 +8,8 @@ What is replaced, and why:
   poll (which python-engineio keeps for 45 s);
 - long-polling bodies are read whole (python-engineio takes what the first read gives) and may hold as many
   packets as fit into them (it takes 16); its client takes no more, so no poll is answered with more;
-- what waits for a client is bounded (python-engineio's queues are not);
+- what waits for a client is bounded (python-engineio's queues are not), and no body is taken from one that
+  does not poll for its answers;
 - an upgrade is followed by a WebSocket of our own, which takes what is queued from then on;
 - WebSocket compression is off, and whatever ends a WebSocket ends its connection.
 """
@@ -37,7 +38,7 @@ from ws_gateway.direct import PING_INTERVAL_SECONDS, PING_TIMEOUT_SECONDS
 from ws_gateway.frames import Frame, Wire, text_frame
 from ws_gateway.limits import Limits
 from ws_gateway.metrics import DIRECT, HANDSHAKE_TIMEOUT, LIMITED, PAYLOAD_TOO_LARGE
-from ws_gateway.websocket import TOO_BIG, WebSocket
+from ws_gateway.websocket import HIGH_WATER, TOO_BIG, WebSocket
 
 log = structlog.get_logger()
 
@@ -130,7 +131,6 @@ class StockServer:
     def _connected(self, eio_sid: str, environ: dict[str, Any]) -> None:
         request = environ["aiohttp.request"]
         engine = self._server.sockets[eio_sid]
-        engine.handle_post_request = partial(_take_body, engine.handle_post_request)
         polled = Polled(
             engine,
             self,
@@ -139,6 +139,7 @@ class StockServer:
             address=request.remote or "",
             max_waiting=self._max_waiting,
         )
+        engine.handle_post_request = partial(_take_body, polled, engine.handle_post_request)
         self._polled[eio_sid] = polled
         self._sessions.opened(polled)
 
@@ -193,7 +194,8 @@ class Polled(OverWebSocket):
         queue.put_nowait(_Message(frame))
 
     async def writable(self) -> None:
-        """Returns when the client takes what is sent to it over its WebSocket."""
+        """Returns when the client takes what is sent to it over its WebSocket, or polls for its answers."""
+        await self.socket_of_engine.queue.answers_taken()
         if self._websocket is not None:
             await self._websocket.writable()
 
@@ -310,11 +312,15 @@ class _Message(eio.Packet):  # type: ignore[misc]  # python-engineio has no type
         self.frame = frame
 
 
-async def _take_body(handle: Callable[[dict[str, Any]], Awaitable[None]], environ: dict[str, Any]) -> None:
-    """Has a long-polling body handled; one that makes no sense ends its connection.
+async def _take_body(
+    polled: Polled, handle: Callable[[dict[str, Any]], Awaitable[None]], environ: dict[str, Any]
+) -> None:
+    """Has a long-polling body handled, once its client has polled for the answers to those before.
 
-    python-engineio would log it as a failure of its own, answer 200 and go on.
+    One that makes no sense ends its connection: python-engineio would log it as a failure of its own, answer
+    200 and go on.
     """
+    await polled.writable()
     try:
         await handle(environ)
     except (ValueError, TypeError, LookupError, RecursionError) as error:
@@ -333,8 +339,9 @@ def _only_answers_a_poll(packet: Any) -> bool:
     return packet is not None and packet.packet_type == eio.NOOP
 
 
-def _size(packet: Any) -> int:
-    return len(packet.frame.wire) if isinstance(packet, _Message) and not packet.frame.answers else 0
+def _size(packet: Any, *, answers: bool = False) -> int:
+    """What a packet counts for among the events that wait, or among the answers."""
+    return len(packet.frame.wire) if isinstance(packet, _Message) and packet.frame.answers is answers else 0
 
 
 class _Packets(asyncio.Queue[Any]):
@@ -343,6 +350,17 @@ class _Packets(asyncio.Queue[Any]):
     _taken = 0
     _sink: Callable[[Any], None] | None = None
     waiting_bytes = 0
+    _answer_bytes = 0
+    _ended = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._answered = asyncio.Event()
+        self._answered.set()
+
+    async def answers_taken(self) -> None:
+        """Returns when few bytes of answers wait, or the connection has ended."""
+        await self._answered.wait()
 
     def pour_into(self, sink: Callable[[Any], None]) -> None:
         """Gives `sink` what is queued, and what would be queued from now on."""
@@ -365,12 +383,24 @@ class _Packets(asyncio.Queue[Any]):
 
     def _put(self, item: Any) -> None:
         self.waiting_bytes += _size(item)
+        self._count_answer(_size(item, answers=True))
+        if item is None:
+            self._ended = True
+            self._answered.set()
         super()._put(item)
 
     def _get(self) -> Any:
         item = super()._get()
         self.waiting_bytes -= _size(item)
+        self._count_answer(-_size(item, answers=True))
         return item
+
+    def _count_answer(self, size: int) -> None:
+        self._answer_bytes += size
+        if self._answer_bytes <= HIGH_WATER or self._ended:
+            self._answered.set()
+        else:
+            self._answered.clear()
 
     async def get(self) -> Any:
         self._taken = 0

@@ -293,6 +293,39 @@ async def test_a_poll_is_answered_with_as_many_packets_as_every_client_takes(
     assert [f'"lastSeq":{seq},' in packet for seq, packet in enumerate(got[2:], 1)] == [True] * 50
 
 
+async def test_a_client_that_does_not_poll_for_its_answers_is_asked_for_no_more(
+    gateway: RunningGateway, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits for it is bounded; its next body is taken once it has polled, and nothing is lost."""
+    chat_id = gateway.api.open_chat("ada")
+    monkeypatch.setattr(gateway.api, "missed", [{"seq": 1, "content": "x" * 200_000}])
+    url = f"{gateway.url}/socket.io/?EIO=4&transport=polling"
+    async with http.get(url) as response:
+        url += "&sid=" + orjson.loads((await response.text())[1:])["sid"]
+    connect = "40" + orjson.dumps({"token": gateway.api.token("ada")}).decode()
+    bodies = [
+        connect,
+        *(f'42{number}["join-chat",{{"chatId":"{chat_id}","afterSeq":0}}]' for number in range(30)),
+    ]
+
+    async def post() -> None:
+        for body in bodies:
+            async with http.post(url, data=body) as response:
+                assert response.status == 200
+
+    posting = asyncio.create_task(post())
+    before = len(gateway.api.asked)
+    done, _ = await asyncio.wait([posting], timeout=1)
+    assert not done
+    assert len(gateway.api.asked) - before < 10
+    got: list[str] = []
+    while len(got) < 30:
+        async with http.get(url) as response:
+            got += [packet for packet in (await response.text()).split("\x1e") if packet.startswith("43")]
+    await posting
+    assert sorted(int(packet[2 : packet.index("[")]) for packet in got) == list(range(30))
+
+
 async def test_packets_that_have_polls_answered_do_not_pile_up(
     gateway: RunningGateway, http: aiohttp.ClientSession
 ) -> None:

@@ -70,7 +70,8 @@ class Resync:
             subscriptions = list(self._rooms.of(room).values())
             chat_id = chat_of(room) if room.startswith(CHAT_PREFIX) else None
             for subscription in subscriptions:
-                self._tell(subscription.socket, chat_id)
+                if self._sockets.get(subscription.socket.sid) is not None:  # told that it is connected
+                    self._tell(subscription.socket, chat_id)
             if chat_id is not None:
                 self._suspect(subscriptions)
 

@@ -6,9 +6,12 @@ from collections.abc import AsyncIterator
 import fakeredis
 import pytest
 from gateways import RunningGateway, message_created, running_gateway
+from pydantic import SecretStr
+from servers import RedisServer
 
 from shared.bus import Listener
 from shared.bus.local import LocalBus
+from shared.links import redis_link
 from shared.sessions import EndedSessions
 from ws_gateway import resync
 
@@ -92,3 +95,18 @@ async def test_a_link_that_is_away_makes_it_not_ready(gateway: RunningGateway, b
     async with aiohttp.ClientSession() as http, http.get(f"{gateway.url}/readyz") as response:
         assert response.status == 503
         assert (await response.json())["dependencies"]["rabbitmq"] != "ok"
+
+
+async def test_a_socket_that_is_being_let_in_is_told_nothing_before_it_is_connected(
+    redis_server: RedisServer,
+) -> None:
+    """`connected` is its first event, though what its user's room may have missed is found out meanwhile."""
+    async with redis_link(SecretStr(redis_server.url)) as store, running_gateway(store) as gateway:
+        await store.client_pause(1300)
+        async with asyncio.TaskGroup() as tasks:
+            early = tasks.create_task(gateway.connect("ada"))
+            await asyncio.sleep(0.6)
+            late = tasks.create_task(gateway.connect("ada"))
+        await early.result().wait("resync")
+        await late.result().emit("heartbeat")
+        assert late.result().names() == ["connected"]

@@ -121,9 +121,9 @@ class HttpConnection(asyncio.Protocol):
         self._protocol.resume_writing()
 
     def stuck(self) -> bool:
-        """Whether as much waits to go out as did when this was asked before; not of WebSockets."""
+        """Whether as much waits to go out as did when this was asked before; not of open WebSockets."""
         before, self._unsent = self._unsent, 0
-        if self._transport is not None and self.open:
+        if self._transport is not None and (self.open or self._transport.is_closing()):
             self._unsent = self._transport.get_write_buffer_size()
         return 0 < self._unsent == before
 

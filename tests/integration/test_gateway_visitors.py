@@ -226,6 +226,28 @@ async def test_who_asks_and_takes_no_answers_is_cut() -> None:
         own.close()
 
 
+async def test_who_made_room_and_takes_nothing_is_cut() -> None:
+    """It has no place any more, so it may not stay until its client reads what was answered last."""
+    async with limited(Limits(handshake_seconds=0.5, http_connections_per_address=1)) as gateway:
+        before = times("slow_consumer")
+        own = socket.socket()
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        own.bind(("127.0.0.2", 0))
+        own.setblocking(False)
+        where = urlsplit(gateway.url)
+        await asyncio.get_running_loop().sock_connect(own, (where.hostname, where.port))
+        own.send(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 40)
+        await asyncio.sleep(0.3)  # the answers that nobody takes are written by then
+        async with Line.to(gateway.url) as line:
+            assert (await line.ask(ALIVE))[0] == 200
+
+        async def cut() -> float:
+            return times("slow_consumer") - before
+
+        await eventually(cut, is_=1, seconds=3)
+        own.close()
+
+
 async def test_a_websocket_that_is_refused_is_a_visitor_again() -> None:
     """Asking for one is no way out of being counted."""
     odd = b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\r\n"

@@ -369,7 +369,7 @@ class Engine:
             return
 
         def reply(answer: bytes) -> None:
-            if packet.id is not None:
+            if packet.id is not None and connection.socket == sid:
                 connection.send(ack_frame(packet.id, answer))
 
         self._run(self.application.asked(sid, packet.data[0], packet.data[1:], reply))

@@ -119,6 +119,26 @@ async def test_packets_that_make_no_sense_end_the_connection(
     assert (await client.emit("heartbeat"))["ok"]
 
 
+async def test_what_a_socket_asked_is_not_answered_to_the_next_on_its_connection(
+    gateway: RunningGateway, connected: Raw
+) -> None:
+    """Numbers of acknowledgements begin anew with each socket; the answer would be taken for another's."""
+    chat_id = gateway.api.open_chat("ada")
+    gateway.api.arrived.clear()
+    gateway.api.gate.clear()
+    try:
+        await connected.send(f'420["join-chat","{chat_id}"]')
+        await gateway.api.arrived.wait()
+        await connected.send("41", "40" + orjson.dumps({"token": gateway.api.token("ben")}).decode())
+        assert str(await connected.receive()).startswith("40{")
+        assert str(await connected.receive()).startswith('42["connected",')
+    finally:
+        gateway.api.gate.set()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.5):
+            await connected.receive()
+
+
 @pytest.mark.parametrize("name", ["7", "null", '{"a":1}', '["heartbeat"]', '"\\ud800"'])
 async def test_names_that_are_no_names_are_unknown_events(connected: Raw, name: str) -> None:
     """Any JSON value in the name's place is answered."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from abc import ABC, abstractmethod
+from collections import deque
 from typing import Any, Final, Protocol
 
 from ws_gateway.frames import Burst, Frame
@@ -59,7 +60,7 @@ class Connection(ABC):
         self.socket: str | None = None
         self.connected = False
         self.ended = False
-        self.backlog: list[str | bytes] | None = None
+        self.backlog: deque[str | bytes] | None = None
         self.backlog_size = 0
         self.attachments_due: Any = None
         self.timer: asyncio.TimerHandle | None = None

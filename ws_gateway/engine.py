@@ -11,6 +11,7 @@ installed.
 
 import asyncio
 import secrets
+from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -293,7 +294,7 @@ class Engine:
             self.failed(connection, "a second socket")
         else:
             connection.socket = secrets.token_urlsafe(15)
-            connection.backlog, connection.backlog_size = [], 0
+            connection.backlog = deque()
             self._stop_timer(connection)  # the client has done its part
             connection.hold()
             self._run(self._connect(connection, connection.socket, auth))
@@ -305,9 +306,14 @@ class Engine:
         else:
             self._take_in(connection, sid)
         waiting, connection.backlog = connection.backlog, None
-        for data in waiting or ():
+        while waiting and connection.backlog is None:
+            data = waiting.popleft()
+            connection.backlog_size -= len(data) + 1
             self.received(connection, data)
-        connection.resume()
+        if connection.backlog is None:
+            connection.resume()
+        elif waiting:  # behind another CONNECT
+            connection.backlog = waiting
 
     def _take_in(self, connection: Connection, sid: str) -> None:
         connection.send(Frame(f"{sio.CONNECT}{orjson.dumps({'sid': sid}).decode()}"))

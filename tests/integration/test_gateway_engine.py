@@ -16,6 +16,8 @@ from gateways import RunningGateway, message_created, running_gateway
 from shared.events import Event, user_room
 from shared.tokens import Claims, Verifier
 from ws_gateway import stock
+from ws_gateway.connections import Connection
+from ws_gateway.engine import Engine
 from ws_gateway.limits import Limits
 from ws_gateway.metrics import DIRECT, HANDSHAKE_TIMEOUT, LIMITED, SLOW_CONSUMERS
 
@@ -344,6 +346,32 @@ async def test_a_client_that_does_not_poll_for_its_answers_is_asked_for_no_more(
             got += [packet for packet in (await response.text()).split("\x1e") if packet.startswith("43")]
     await posting
     assert sorted(int(packet[2 : packet.index("[")]) for packet in got) == list(range(30))
+
+
+async def test_many_connects_in_a_row_cost_as_much_as_one_after_the_other(
+    gateway: RunningGateway, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is refused in its turn; those behind it are not gone through each time."""
+    taken = 0
+    at_once = Engine.received
+
+    def counted(engine: Engine, connection: Connection, data: str | bytes) -> None:
+        nonlocal taken
+        taken += 1
+        at_once(engine, connection, data)
+
+    monkeypatch.setattr(Engine, "received", counted)
+    url = f"{gateway.url}/socket.io/?EIO=4&transport=polling"
+    async with http.get(url) as response:
+        url += "&sid=" + orjson.loads((await response.text())[1:])["sid"]
+    async with http.post(url, data="\x1e".join(["40"] * 300)) as response:
+        assert response.status == 200
+    got: list[str] = []
+    while len(got) < 300:
+        async with http.get(url) as response:
+            got += (await response.text()).split("\x1e")
+    assert all("token_missing" in packet for packet in got)
+    assert taken <= 2 * 300
 
 
 async def test_packets_that_have_polls_answered_do_not_pile_up(

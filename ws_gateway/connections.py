@@ -37,6 +37,7 @@ class Connection(ABC):
         backlog: what came while the client's CONNECT is looked at, which goes first; else None.
         backlog_size: its bytes, or characters.
         attachments_due: a packet whose attachments are still to come.
+        refusals: how often its client asked for a socket in vain.
         timer: ends it when no socket comes.
     """
 
@@ -48,6 +49,7 @@ class Connection(ABC):
         "connected",
         "ended",
         "origin",
+        "refusals",
         "sid",
         "socket",
         "timer",
@@ -63,6 +65,7 @@ class Connection(ABC):
         self.backlog: deque[str | bytes] | None = None
         self.backlog_size = 0
         self.attachments_due: Any = None
+        self.refusals = 0
         self.timer: asyncio.TimerHandle | None = None
 
     @abstractmethod

@@ -31,6 +31,8 @@ from ws_gateway.websocket import WebSocket, WebSockets
 
 log = structlog.get_logger()
 
+MAX_REFUSALS: Final = 20
+"""So often may a connection ask for a socket in vain; each time it has `handshake_seconds` for the next."""
 MAX_ATTACHMENTS: Final = 10
 
 _EVENTS: Final = frozenset({sio.EVENT, sio.BINARY_EVENT})
@@ -302,7 +304,11 @@ class Engine:
     async def _connect(self, connection: Connection, sid: str, auth: object) -> None:
         if not await self._admitted(Arrival(sid, connection, connection.origin, auth)):
             connection.socket = None
-            self._expect_socket(connection)
+            connection.refusals += 1
+            if connection.refusals < MAX_REFUSALS:
+                self._expect_socket(connection)
+            else:
+                self._no_socket(connection)
         else:
             self._take_in(connection, sid)
         waiting, connection.backlog = connection.backlog, None

@@ -15,7 +15,7 @@ from gateways import RunningGateway, message_created, running_gateway
 
 from shared.events import Event, user_room
 from shared.tokens import Claims, Verifier
-from ws_gateway import stock
+from ws_gateway import engine, stock
 from ws_gateway.connections import Connection
 from ws_gateway.engine import Engine
 from ws_gateway.limits import Limits
@@ -231,6 +231,17 @@ async def test_without_a_socket_a_connection_ends(
     assert LIMITED.labels(HANDSHAKE_TIMEOUT)._value.get() == before + 1
 
 
+async def test_who_asks_for_a_socket_in_vain_does_not_stay_for_ever(raw: Raw) -> None:
+    """Each refusal gives a client time for another token, but not without end."""
+    before = LIMITED.labels(HANDSHAKE_TIMEOUT)._value.get()
+    for _ in range(engine.MAX_REFUSALS):
+        await raw.send('40{"token":"x"}')
+        assert "token_invalid" in str(await raw.receive())
+    while await raw.receive() is not None:
+        pass
+    assert LIMITED.labels(HANDSHAKE_TIMEOUT)._value.get() == before + 1
+
+
 @pytest.mark.parametrize("packets", [[], ["2probe"]])
 async def test_an_upgrade_that_does_not_go_on_ends(
     hasty: RunningGateway, http: aiohttp.ClientSession, packets: list[str]
@@ -355,12 +366,13 @@ async def test_many_connects_in_a_row_cost_as_much_as_one_after_the_other(
     taken = 0
     at_once = Engine.received
 
-    def counted(engine: Engine, connection: Connection, data: str | bytes) -> None:
+    def counted(of: Engine, connection: Connection, data: str | bytes) -> None:
         nonlocal taken
         taken += 1
-        at_once(engine, connection, data)
+        at_once(of, connection, data)
 
     monkeypatch.setattr(Engine, "received", counted)
+    monkeypatch.setattr(engine, "MAX_REFUSALS", 301)
     url = f"{gateway.url}/socket.io/?EIO=4&transport=polling"
     async with http.get(url) as response:
         url += "&sid=" + orjson.loads((await response.text())[1:])["sid"]

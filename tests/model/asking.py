@@ -21,7 +21,7 @@ from shared.ids import new_id
 
 _made: list[Model] = []
 
-QUICK = Limits(silence=0.8, total=6.0, budget=10_000, pause=0.01)
+QUICK = Limits(silence=1.5, total=20.0, budget=10_000, pause=0.01)
 
 
 @dataclass(slots=True)

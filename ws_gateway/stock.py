@@ -8,8 +8,7 @@ What is replaced, and why:
   poll (which python-engineio keeps for 45 s);
 - long-polling bodies are read whole (python-engineio takes what the first read gives) and may hold as many
   packets as fit into them (it takes 16); its client takes no more, so no poll is answered with more;
-- what waits for a client is bounded (python-engineio's queues are not), and no body is taken from one that
-  does not poll for its answers;
+- what waits for a client is bounded (python-engineio's queues are not);
 - an upgrade is followed by a WebSocket of our own, which takes what is queued from then on;
 - WebSocket compression is off, and whatever ends a WebSocket ends its connection.
 """
@@ -38,9 +37,12 @@ from ws_gateway.direct import PING_INTERVAL_SECONDS, PING_TIMEOUT_SECONDS
 from ws_gateway.frames import Frame, Wire, text_frame
 from ws_gateway.limits import Limits
 from ws_gateway.metrics import DIRECT, HANDSHAKE_TIMEOUT, LIMITED, PAYLOAD_TOO_LARGE
-from ws_gateway.websocket import HIGH_WATER, TOO_BIG, WebSocket
+from ws_gateway.websocket import TOO_BIG, WebSocket
 
 log = structlog.get_logger()
+
+ANSWERS_WAITING: Final = 4
+"""Answers may wait for a poll up to so many times what events may: a client asked for them."""
 
 HOLDS_FOR: Final = {"python-socketio": "5.18", "python-engineio": "4.15", "aiohttp": "3"}
 CLOSE_SECONDS: Final = 5.0
@@ -131,6 +133,7 @@ class StockServer:
     def _connected(self, eio_sid: str, environ: dict[str, Any]) -> None:
         request = environ["aiohttp.request"]
         engine = self._server.sockets[eio_sid]
+        engine.handle_post_request = partial(_take_body, engine.handle_post_request)
         polled = Polled(
             engine,
             self,
@@ -139,7 +142,6 @@ class StockServer:
             address=request.remote or "",
             max_waiting=self._max_waiting,
         )
-        engine.handle_post_request = partial(_take_body, polled, engine.handle_post_request)
         self._polled[eio_sid] = polled
         self._sessions.opened(polled)
 
@@ -188,14 +190,19 @@ class Polled(OverWebSocket):
                 return
             queue.drop_droppable()
             if queue.waiting_bytes > self._max_waiting:
-                self._given_up = True
-                self._sessions.slow(self, queue.waiting_bytes)
+                self._give_up(queue.waiting_bytes)
                 return
+        if queue.answer_bytes > ANSWERS_WAITING * self._max_waiting:
+            self._give_up(queue.answer_bytes)
+            return
         queue.put_nowait(_Message(frame))
 
+    def _give_up(self, waiting: int) -> None:
+        self._given_up = True
+        self._sessions.slow(self, waiting)
+
     async def writable(self) -> None:
-        """Returns when the client takes what is sent to it over its WebSocket, or polls for its answers."""
-        await self.socket_of_engine.queue.answers_taken()
+        """Returns when the client takes what is sent to it over its WebSocket."""
         if self._websocket is not None:
             await self._websocket.writable()
 
@@ -312,15 +319,11 @@ class _Message(eio.Packet):  # type: ignore[misc]  # python-engineio has no type
         self.frame = frame
 
 
-async def _take_body(
-    polled: Polled, handle: Callable[[dict[str, Any]], Awaitable[None]], environ: dict[str, Any]
-) -> None:
-    """Has a long-polling body handled, once its client has polled for the answers to those before.
+async def _take_body(handle: Callable[[dict[str, Any]], Awaitable[None]], environ: dict[str, Any]) -> None:
+    """Has a long-polling body handled; one that makes no sense ends its connection.
 
-    One that makes no sense ends its connection: python-engineio would log it as a failure of its own, answer
-    200 and go on.
+    python-engineio would log it as a failure of its own, answer 200 and go on.
     """
-    await polled.writable()
     try:
         await handle(environ)
     except (ValueError, TypeError, LookupError, RecursionError) as error:
@@ -350,17 +353,7 @@ class _Packets(asyncio.Queue[Any]):
     _taken = 0
     _sink: Callable[[Any], None] | None = None
     waiting_bytes = 0
-    _answer_bytes = 0
-    _ended = False
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._answered = asyncio.Event()
-        self._answered.set()
-
-    async def answers_taken(self) -> None:
-        """Returns when few bytes of answers wait, or the connection has ended."""
-        await self._answered.wait()
+    answer_bytes = 0
 
     def pour_into(self, sink: Callable[[Any], None]) -> None:
         """Gives `sink` what is queued, and what would be queued from now on."""
@@ -383,24 +376,14 @@ class _Packets(asyncio.Queue[Any]):
 
     def _put(self, item: Any) -> None:
         self.waiting_bytes += _size(item)
-        self._count_answer(_size(item, answers=True))
-        if item is None:
-            self._ended = True
-            self._answered.set()
+        self.answer_bytes += _size(item, answers=True)
         super()._put(item)
 
     def _get(self) -> Any:
         item = super()._get()
         self.waiting_bytes -= _size(item)
-        self._count_answer(-_size(item, answers=True))
+        self.answer_bytes -= _size(item, answers=True)
         return item
-
-    def _count_answer(self, size: int) -> None:
-        self._answer_bytes += size
-        if self._answer_bytes <= HIGH_WATER or self._ended:
-            self._answered.set()
-        else:
-            self._answered.clear()
 
     async def get(self) -> Any:
         self._taken = 0

@@ -48,7 +48,7 @@ class Breaker:
         self._open_ms = int(seconds * 1000)
         self._probe_ms = int(probe_seconds * 1000)
         self._store = Sparing("breaker")
-        self._trying: set[str] = set()
+        self._trying: dict[str, str] = {}
 
     async def allows(self, model: str) -> bool:
         """Whether the model may be asked now; then `succeeded`, `failed` or `dropped` should tell of it."""
@@ -61,16 +61,20 @@ class Breaker:
                 return True
 
     async def _tries(self, model: str) -> bool:
-        key, own = _key(model, "probe"), new_id()
+        own = new_id()
+        wish = self._redis.set(_key(model, "probe"), own, nx=True, px=self._probe_ms)
         try:
-            tries = await self._store.ask(self._redis.set(key, own, nx=True, px=self._probe_ms))
+            tries = await self._store.ask(wish)
         except asyncio.CancelledError:
             # Redis may have carried it out all the same.
-            await self._store.ask(self._redis.eval(_DROP, 1, key, own))
+            await self._give_back(model, own)
             raise
         if tries:
-            self._trying.add(model)
+            self._trying[model] = own
         return bool(tries)
+
+    async def _give_back(self, model: str, own: str) -> None:
+        await self._store.ask(self._redis.eval(_DROP, 1, _key(model, "probe"), own))
 
     async def state(self, model: str) -> State:
         """The state now; closed where it is not known."""
@@ -84,7 +88,7 @@ class Breaker:
 
     async def succeeded(self, model: str) -> None:
         """The model answered: it may be asked again by all."""
-        self._trying.discard(model)
+        self._trying.pop(model, None)
         if self._store.away:
             return
         keys = (_key(model, part) for part in ("failures", "open", "tripped", "probe"))
@@ -93,13 +97,12 @@ class Breaker:
 
     async def dropped(self, model: str) -> None:
         """Nobody waited for what came of it: where it was to show whether the model is well, another may."""
-        if model in self._trying:
-            self._trying.discard(model)
-            await self._store.ask(self._redis.delete(_key(model, "probe")))
+        if (own := self._trying.pop(model, None)) is not None:
+            await self._give_back(model, own)
 
     async def failed(self, model: str) -> None:
         """The model did not answer, or not as it should."""
-        self._trying.discard(model)
+        self._trying.pop(model, None)
         if self._store.away:
             return
         pipeline = self._redis.pipeline(transaction=True)

@@ -162,6 +162,16 @@ class RunningGateway:
         assert answer["ok"], answer
         return client
 
+    async def open_polling(self, http: aiohttp.ClientSession) -> str:
+        """Opens an Engine.IO session by long-polling; the address to poll, and to post to."""
+        url = f"{self.url}/socket.io/?EIO=4&transport=polling"
+        async with http.get(url) as response:
+            return f"{url}&sid={orjson.loads((await response.text())[1:])['sid']}"
+
+    def connect_packet(self, user_id: str) -> str:
+        """With which a client asks for a socket of a user."""
+        return "40" + orjson.dumps({"token": self.api.token(user_id)}).decode()
+
     async def publish(self, *events: Event) -> None:
         """Publishes events to all gateways."""
         await self.bus.publish([Routed(event, None) for event in events])

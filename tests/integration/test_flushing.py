@@ -26,6 +26,10 @@ from shared.events import (
 )
 from shared.interest import InterestReader
 
+ASKED = ReplyRequested(
+    reply_id="reply", chat_id="c", reply_to="m", title="", context=None, members={}, history=()
+)
+
 
 class Bus(LocalBus):
     """Keeps what was published together; is as slow as told, or away."""
@@ -173,10 +177,7 @@ async def test_a_reply_is_tried_again_where_it_was_not_known_which_attempt_it_is
     worker = Worker(
         responder=Sentence(), publisher=flushing, drafts=drafts, cancellations=Cancellations(drafts)
     )
-    asked = ReplyRequested(
-        reply_id="reply", chat_id="c", reply_to="m", title="", context=None, members={}, history=()
-    )
-    request = Event(REPLY_REQUESTED, asked.json_bytes())
+    request = Event(REPLY_REQUESTED, ASKED.json_bytes())
     for _ in range(3):
         await drafts.start("reply", 1)
     start = drafts._start
@@ -199,11 +200,8 @@ async def test_what_is_known_of_a_reply_goes_with_the_next_chunk_where_one_was_n
 ) -> None:
     """Whoever cancels the reply finds it beside the text, which was mended."""
     drafts = Drafts(redis)
-    asked = ReplyRequested(
-        reply_id="reply", chat_id="c", reply_to="m", title="", context=None, members={}, history=()
-    )
-    cause = Event(REPLY_REQUESTED, asked.json_bytes())
-    broadcast = ReplyBroadcast(asked, cause, publisher=flushing, drafts=drafts, cut=Cut())
+    cause = Event(REPLY_REQUESTED, ASKED.json_bytes())
+    broadcast = ReplyBroadcast(ASKED, cause, publisher=flushing, drafts=drafts, cut=Cut())
     await broadcast.started()
     broadcast.know({"model": "m"})
 

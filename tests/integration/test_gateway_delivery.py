@@ -192,10 +192,8 @@ async def test_who_shares_a_room_with_a_client_that_is_cut_gets_everything(node:
 
 async def never_polls(http: aiohttp.ClientSession, gateway: RunningGateway, chat_id: str) -> None:
     """A client that joins a chat and then does not read."""
-    url = f"{gateway.url}/socket.io/?EIO=4&transport=polling"
-    async with http.get(url) as response:
-        url += "&sid=" + orjson.loads((await response.text())[1:])["sid"]
-    connect = "40" + orjson.dumps({"token": gateway.api.token("ada")}).decode()
+    url = await gateway.open_polling(http)
+    connect = gateway.connect_packet("ada")
     body = "\x1e".join((connect, f'420["join-chat","{chat_id}"]'))
     async with http.post(url, data=body) as response:
         assert response.status == 200

@@ -80,7 +80,7 @@ async def raw(gateway: RunningGateway, http: aiohttp.ClientSession) -> AsyncIter
 @pytest.fixture
 async def connected(gateway: RunningGateway, raw: Raw) -> Raw:
     """The same, with a socket of ada."""
-    await raw.send("40" + orjson.dumps({"token": gateway.api.token("ada")}).decode())
+    await raw.send(gateway.connect_packet("ada"))
     assert str(await raw.receive()).startswith("40{")
     assert str(await raw.receive()).startswith('42["connected",')
     return raw
@@ -131,7 +131,7 @@ async def test_what_a_socket_asked_is_not_answered_to_the_next_on_its_connection
     try:
         await connected.send(f'420["join-chat","{chat_id}"]')
         await gateway.api.arrived.wait()
-        await connected.send("41", "40" + orjson.dumps({"token": gateway.api.token("ben")}).decode())
+        await connected.send("41", gateway.connect_packet("ben"))
         assert str(await connected.receive()).startswith("40{")
         assert str(await connected.receive()).startswith('42["connected",')
     finally:
@@ -169,7 +169,7 @@ async def test_text_in_place_of_an_attachment_ends_the_connection(connected: Raw
 
 async def test_a_second_connect_ends_the_connection(gateway: RunningGateway, connected: Raw) -> None:
     """A connection has one socket."""
-    await connected.send("40" + orjson.dumps({"token": gateway.api.token("ada")}).decode())
+    await connected.send(gateway.connect_packet("ada"))
     assert await connected.receive() is None
 
 
@@ -186,7 +186,7 @@ async def test_a_client_that_does_not_read_is_closed_and_nobody_else_notices(
     gateway: RunningGateway, raw: Raw
 ) -> None:
     """What waits for it is bounded; it gets what came before, without a hole, and then the end."""
-    await raw.send("40" + orjson.dumps({"token": gateway.api.token("sloth")}).decode())
+    await raw.send(gateway.connect_packet("sloth"))
     before = SLOW_CONSUMERS._value.get()
     reader = await gateway.connect("hare")
     await reader.wait("connected")
@@ -250,7 +250,7 @@ async def test_an_upgrade_that_does_not_go_on_ends(
     url = f"{hasty.url}/socket.io/?EIO=4&transport="
     async with http.get(url + "polling") as response:
         sid = orjson.loads((await response.text())[1:])["sid"]
-    connect = "40" + orjson.dumps({"token": hasty.api.token("ada")}).decode()
+    connect = hasty.connect_packet("ada")
     async with http.post(f"{url}polling&sid={sid}", data=connect) as response:
         assert response.status == 200
     before = LIMITED.labels(HANDSHAKE_TIMEOUT)._value.get()
@@ -287,7 +287,7 @@ async def test_long_polling_takes_as_many_packets_as_fit(
     async with http.get(url) as response:
         assert response.headers["Cache-Control"] == "no-store"
         url += "&sid=" + orjson.loads((await response.text())[1:])["sid"]
-    connect = "40" + orjson.dumps({"token": gateway.api.token("ada")}).decode()
+    connect = gateway.connect_packet("ada")
     packets = [connect, *(f'42{number}["heartbeat","{"x" * 200}"]' for number in range(100))]
     body = "\x1e".join(packets).encode()
 
@@ -310,10 +310,8 @@ async def test_a_poll_is_answered_with_as_many_packets_as_every_client_takes(
     gateway: RunningGateway, http: aiohttp.ClientSession
 ) -> None:
     """python-engineio's client gives up on more than 16."""
-    url = f"{gateway.url}/socket.io/?EIO=4&transport=polling"
-    async with http.get(url) as response:
-        url += "&sid=" + orjson.loads((await response.text())[1:])["sid"]
-    packets = ["40" + orjson.dumps({"token": gateway.api.token("ada")}).decode(), '42["heartbeat"]']
+    url = await gateway.open_polling(http)
+    packets = [gateway.connect_packet("ada"), '42["heartbeat"]']
     async with http.post(url, data="\x1e".join(packets)) as response:
         assert response.status == 200
     await gateway.publish(*(message_created(gateway.api.open_chat(), seq, "ada") for seq in range(1, 51)))
@@ -332,10 +330,8 @@ async def test_a_client_that_never_polls_for_its_answers_is_closed(
     """What waits for it is bounded, answers too."""
     chat_id = gateway.api.open_chat("ada")
     monkeypatch.setattr(gateway.api, "missed", [{"seq": 1, "content": "x" * 200_000}])
-    url = f"{gateway.url}/socket.io/?EIO=4&transport=polling"
-    async with http.get(url) as response:
-        url += "&sid=" + orjson.loads((await response.text())[1:])["sid"]
-    async with http.post(url, data="40" + orjson.dumps({"token": gateway.api.token("ada")}).decode()):
+    url = await gateway.open_polling(http)
+    async with http.post(url, data=gateway.connect_packet("ada")):
         pass
     slow = SLOW_CONSUMERS._value.get()
     for number in range(60):
@@ -361,9 +357,7 @@ async def test_many_connects_in_a_row_cost_as_much_as_one_after_the_other(
 
     monkeypatch.setattr(Engine, "received", counted)
     monkeypatch.setattr(engine, "MAX_REFUSALS", 301)
-    url = f"{gateway.url}/socket.io/?EIO=4&transport=polling"
-    async with http.get(url) as response:
-        url += "&sid=" + orjson.loads((await response.text())[1:])["sid"]
+    url = await gateway.open_polling(http)
     async with http.post(url, data="\x1e".join(["40"] * 300)) as response:
         assert response.status == 200
     got: list[str] = []
@@ -378,9 +372,7 @@ async def test_packets_that_have_polls_answered_do_not_pile_up(
     gateway: RunningGateway, http: aiohttp.ClientSession
 ) -> None:
     """A client that posts nothing but UPGRADE packets has the gateway keep one NOOP, not one for each."""
-    url = f"{gateway.url}/socket.io/?EIO=4&transport=polling"
-    async with http.get(url) as response:
-        url += "&sid=" + orjson.loads((await response.text())[1:])["sid"]
+    url = await gateway.open_polling(http)
     async with http.post(url, data="\x1e".join(["5"] * 1000)) as response:
         assert response.status == 200
     async with http.get(url) as response:
@@ -394,9 +386,7 @@ async def test_many_packets_behind_a_connect_hold_up_nobody(
     gateway: RunningGateway, http: aiohttp.ClientSession
 ) -> None:
     """Each that waits for the token to be looked at costs as much as the one before."""
-    url = f"{gateway.url}/socket.io/?EIO=4&transport=polling"
-    async with http.get(url) as response:
-        url += "&sid=" + orjson.loads((await response.text())[1:])["sid"]
+    url = await gateway.open_polling(http)
     began = time.process_time()
     async with http.post(url, data="\x1e".join(["40", *["4"] * 32_000])):
         assert time.process_time() - began < 2
@@ -407,12 +397,8 @@ async def test_a_long_polling_body_that_makes_no_sense_ends_the_connection(
     gateway: RunningGateway, http: aiohttp.ClientSession, body: bytes
 ) -> None:
     """400, as the session is unknown from then on; the gateway goes on."""
-    url = f"{gateway.url}/socket.io/?EIO=4&transport=polling"
-    async with http.get(url) as response:
-        url += "&sid=" + orjson.loads((await response.text())[1:])["sid"]
-    async with http.post(
-        url, data="40" + orjson.dumps({"token": gateway.api.token("ada")}).decode()
-    ) as response:
+    url = await gateway.open_polling(http)
+    async with http.post(url, data=gateway.connect_packet("ada")) as response:
         assert response.status == 200
     statuses: list[int] = []
     while 400 not in statuses and len(statuses) < 2:
@@ -426,9 +412,7 @@ async def test_a_compressed_body_is_taken_as_it_is(
     gateway: RunningGateway, http: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture, body: bytes
 ) -> None:
     """It makes no sense then; nothing is unpacked, and nothing is logged as a failure."""
-    url = f"{gateway.url}/socket.io/?EIO=4&transport=polling"
-    async with http.get(url) as response:
-        url += "&sid=" + orjson.loads((await response.text())[1:])["sid"]
+    url = await gateway.open_polling(http)
     async with http.post(url, data=body, headers={"Content-Encoding": "gzip"}) as response:
         assert response.status == 400
     assert "Unhandled exception" not in caplog.text
@@ -438,9 +422,7 @@ async def test_a_body_for_a_session_that_has_ended_is_refused(
     gateway: RunningGateway, http: aiohttp.ClientSession
 ) -> None:
     """400, though it was the client that ended it."""
-    url = f"{gateway.url}/socket.io/?EIO=4&transport=polling"
-    async with http.get(url) as response:
-        url += "&sid=" + orjson.loads((await response.text())[1:])["sid"]
+    url = await gateway.open_polling(http)
     for status in (200, 400, 400):
         async with http.post(url, data=b"1") as response:
             assert response.status == status
@@ -450,9 +432,7 @@ async def test_a_long_polling_body_that_is_too_big_is_refused(
     gateway: RunningGateway, http: aiohttp.ClientSession
 ) -> None:
     """413, however it is sent."""
-    url = f"{gateway.url}/socket.io/?EIO=4&transport=polling"
-    async with http.get(url) as response:
-        url += "&sid=" + orjson.loads((await response.text())[1:])["sid"]
+    url = await gateway.open_polling(http)
     async with http.post(url, data=b"4" * 70_000) as response:
         assert response.status == 413
 

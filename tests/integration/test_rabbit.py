@@ -252,10 +252,8 @@ async def test_a_gateway_that_ends_while_it_begins_leaves_no_queue(bus: Bus, url
             super().linked(gap=gap)
             begun.set()
 
-    work = asyncio.ensure_future(bus.consume_gateway("a", Beginning()))
-    await asyncio.wait_for(begun.wait(), BOUND)
-    work.cancel()  # it waits for the answer to its wish to consume
-    await asyncio.gather(work, return_exceptions=True)
+    async with running(bus.consume_gateway("a", Beginning())):
+        await asyncio.wait_for(begun.wait(), BOUND)  # now it waits for the answer to its wish to consume
     await require_no_queue(url, GATEWAY_QUEUE)
 
 
@@ -487,10 +485,8 @@ async def test_a_gateway_that_ends_before_it_begins_leaves_no_queue(
     async with rabbit_channel(url) as channel:
         await declare_queue(channel, gateway_queue("a"))
     monkeypatch.setattr(subscription, step, declared_and_waiting)
-    work = asyncio.ensure_future(bus.consume_gateway("a", Gateway()))
-    await asyncio.wait_for(there.wait(), BOUND)
-    work.cancel()
-    await asyncio.gather(work, return_exceptions=True)
+    async with running(bus.consume_gateway("a", Gateway())):
+        await asyncio.wait_for(there.wait(), BOUND)
     await require_no_queue(url, GATEWAY_QUEUE)
 
 

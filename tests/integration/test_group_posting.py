@@ -198,3 +198,38 @@ async def test_a_database_that_does_not_answer_is_said_in_time(
     assert [type(each) for each in found] == [PostingUnavailableError] * 2
     running.cancel()
     await asyncio.wait([running])
+
+
+async def test_a_table_that_has_grown_is_not_read_as_a_whole(fresh: Database) -> None:
+    """The plan does not rest on how little there was when PostgreSQL looked at the tables last."""
+    user = await fresh.user()
+    chat = await fresh.chat(user)
+    await fresh.connection.execute("ANALYZE")
+    before = await sequential_scans(fresh)
+    poster = Poster(lambda: connect(fresh.url))
+    running = asyncio.create_task(poster.run())
+    earlier = await poster.post(post_of(chat, user))
+    message = orjson.loads(earlier.body)["id"]
+    for number in range(10):
+        posts = (post_of(chat, user, key=f"{number} {each}", reply_to=message) for each in range(3))
+        outcomes = await asyncio.gather(*map(poster.post, posts))
+        assert {each.verdict for each in outcomes} == {Verdict.CREATED}
+    running.cancel()
+    await asyncio.wait([running])
+    async with asyncio.timeout(10):
+        while (await written(fresh))["chats"] < 11:  # PostgreSQL counts when a session ends  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert await sequential_scans(fresh) == before
+
+
+async def sequential_scans(database: Database) -> dict[str, int]:
+    return await _counted(database, "seq_scan")
+
+
+async def written(database: Database) -> dict[str, int]:
+    return await _counted(database, "n_tup_upd")
+
+
+async def _counted(database: Database, what: str) -> dict[str, int]:
+    rows = await database.connection.fetch(f"SELECT relname, {what} FROM pg_stat_user_tables")
+    return {row["relname"]: row[what] for row in rows}

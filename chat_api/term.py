@@ -29,6 +29,9 @@ LOOK_SECONDS: Final = 1.0
 FINISH_SECONDS: Final = 3.0
 """How long a leader that is told to stop goes on with what it is publishing."""
 MOST_UNMARKED: Final = 4 * BATCH
+MARK_SECONDS: Final = 0.03
+"""How long what is published may wait for others, to be marked together: a mark costs PostgreSQL as much as
+half of a post. What a leader that dies has not marked is published again."""
 LANES: Final = 4
 """How many batches are on their way at once."""
 FEW: Final = 4
@@ -80,6 +83,7 @@ class Term:
         self._next: list[Recorded] = []
         self._publishing: dict[asyncio.Task[None], Sequence[Recorded]] = {}
         self._unmarked: list[Recorded] = []
+        self._unmarked_since = 0.0
         self._marking: asyncio.Task[None] | None = None
         self._over = False
 
@@ -102,13 +106,13 @@ class Term:
         """Relays until cancelled; what it has published then, it marks.
 
         Raises:
-            BusUnavailableError: a batch was not confirmed; it is left unmarked.
+            BusUnavailableError: a batch was not confirmed; it is left unmarked, those that were are not.
             OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError: the connection is lost.
         """
         try:
             self._horizon = Horizon(await self._connection.fetchval(_LAST_POSITION))
             while True:
-                await within(self._looked + LOOK_SECONDS - monotonic(), self._awake)
+                await within(self._due_at() - monotonic(), self._awake)
                 self._awake.clear()
                 await self._relay()
         except asyncio.CancelledError:
@@ -116,6 +120,12 @@ class Term:
             with suppress(*DATABASE_ERRORS, BusUnavailableError):
                 async with asyncio.timeout(FINISH_SECONDS):
                     await self._arrived()
+                    await self._mark()
+            raise
+        except BusUnavailableError:
+            self._over = True
+            with suppress(*DATABASE_ERRORS):
+                async with asyncio.timeout(FINISH_SECONDS):
                     await self._mark()
             raise
         finally:
@@ -137,6 +147,11 @@ class Term:
             self._next += await _finished(self._look())
         self._publish_next()
         await self._mark_beside()
+
+    def _due_at(self) -> float:
+        """When there is something to do, even if nothing happens until then; of `monotonic()`."""
+        look = self._looked + LOOK_SECONDS
+        return min(look, self._unmarked_since + MARK_SECONDS) if self._to_be_marked() else look
 
     def _publish_next(self) -> None:
         """Sends what is next on its way, as far as it need not wait."""
@@ -165,6 +180,8 @@ class Term:
         """
         for task in [task for task in self._publishing if task.done()]:
             task.result()
+            if not self._unmarked:
+                self._unmarked_since = monotonic()
             self._unmarked += self._publishing.pop(task)
 
     async def _arrived(self) -> None:
@@ -177,12 +194,16 @@ class Term:
             self._reap()
 
     async def _mark_beside(self) -> None:
-        """Has what is published marked while the next is published."""
+        """Has what has been published for a while marked, while the next is published."""
         if len(self._unmarked) >= MOST_UNMARKED:
             await self._mark()
-        elif self._unmarked and self._marking is None:
+        elif self._to_be_marked() and monotonic() >= self._unmarked_since + MARK_SECONDS:
             self._marking = asyncio.create_task(self._mark_all())
             self._marking.add_done_callback(lambda _: self._awake.set())
+
+    def _to_be_marked(self) -> bool:
+        """Whether a marking is to be begun."""
+        return bool(self._unmarked) and self._marking is None
 
     async def _look(self) -> Sequence[Recorded]:
         """What stands in the outbox unpublished, the first of it; marks on the way what is published."""
@@ -207,10 +228,9 @@ class Term:
         return recorded
 
     async def _mark_all(self) -> None:
-        while self._unmarked:
-            taken, self._unmarked = self._unmarked, []
-            await self._connection.execute(_MARK, *_marks(taken))
-            _count(taken)
+        taken, self._unmarked = self._unmarked, []
+        await self._connection.execute(_MARK, *_marks(taken))
+        _count(taken)
 
     async def _marked(self) -> None:
         """Waits for the marking that is under way."""
@@ -221,7 +241,8 @@ class Term:
     async def _mark(self) -> None:
         """Marks all that is published."""
         await self._marked()
-        await self._mark_all()
+        if self._unmarked:
+            await self._mark_all()
 
 
 def _marks(recorded: Sequence[Recorded]) -> tuple[list[str], Any, Any]:

@@ -12,6 +12,7 @@ import pytest
 from integration.conftest import Database
 from integration.relays import Ear
 from integration.test_group_posting import post_of
+from integration.test_outbox import all_marked
 
 from chat_api import term
 from chat_api.access import lock_chat
@@ -77,6 +78,11 @@ class Instance:
     def looks(self) -> list[str]:
         """The statements that looked into the outbox."""
         return [each for each in self.statements if "published_at IS NULL" in each]
+
+    @property
+    def marks(self) -> list[str]:
+        """The statements that marked events as published."""
+        return [each for each in self.statements if "SET published_at" in each]
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -281,3 +287,39 @@ async def test_a_leader_that_goes_while_a_post_is_stored_has_the_next_one_notifi
     assert first.heard == []
     poster.cancel()
     await asyncio.wait([poster])
+
+
+async def test_what_is_published_one_by_one_is_marked_together(
+    fresh: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mark waits for others, but not for a look."""
+    user, broker = await fresh.user(), Broker()
+    chat = await fresh.chat(user)
+    async with relaying_without_a_look(fresh, broker, monkeypatch) as instance:
+        await all_marked(fresh)
+        monkeypatch.setattr(term, "MARK_SECONDS", 0.5)
+        instance.statements.clear()
+        for number in range(1, 6):
+            await instance.poster.post(post_of(chat, user))
+            await broker.until(number)
+        await all_marked(fresh)
+        assert len(instance.marks) < 5
+        assert not instance.looks
+
+
+async def test_what_a_failing_bus_had_confirmed_is_not_published_again(
+    fresh: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though it was still to be marked when the bus failed."""
+    monkeypatch.setattr(term, "MARK_SECONDS", 60.0)
+    user, broker = await fresh.user(), Broker()
+    chat = await fresh.chat(user)
+    async with relaying_without_a_look(fresh, broker, monkeypatch) as instance:
+        await instance.poster.post(post_of(chat, user))
+        await broker.until(1)
+        broker.away = True
+        await instance.poster.post(post_of(chat, user))
+        await broker.refused.wait()
+        broker.away = False
+        await broker.until(2)
+    assert [each.id for each in broker.heard] == [row["id"] for row in await fresh.events(chat)]

@@ -2,30 +2,46 @@
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from shared.events import Event
 
-REMEMBERED: Final = 10_000
-"""More than can be unacknowledged when a link is lost."""
+T = TypeVar("T")
+
+EVENTS: Final = 10_000
+"""More than a relay of the outbox publishes again when its link or it itself is lost."""
+MESSAGES: Final = 1000
+"""As many may be unacknowledged when a link is lost, however many events each of them holds."""
 
 
 class Recent:
-    """The ids of the latest events."""
+    """The latest events, and which of them came together in the latest messages."""
 
     def __init__(self) -> None:
-        self._ids: set[str] = set()
-        self._oldest: deque[str] = deque()
+        self._ids: _Latest[str] = _Latest(EVENTS)
+        self._messages: _Latest[int] = _Latest(MESSAGES)
 
     def fresh(self, events: Sequence[Event]) -> list[Event]:
-        """Those that have not been here; now they have."""
-        return [event for event in events if self._is_fresh(event)]
+        """Those of one message that have not been here; now they have."""
+        if not self._messages.is_new(hash(tuple(event.id for event in events))):
+            return []
+        return [event for event in events if self._ids.is_new(event.id)]
 
-    def _is_fresh(self, event: Event) -> bool:
-        if event.id in self._ids:
+
+class _Latest(Generic[T]):
+    """The latest of what has been seen, so many of it."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._seen: set[T] = set()
+        self._oldest: deque[T] = deque()
+
+    def is_new(self, one: T) -> bool:
+        """Whether it has not been seen; now it has."""
+        if one in self._seen:
             return False
-        self._ids.add(event.id)
-        self._oldest.append(event.id)
-        if len(self._oldest) > REMEMBERED:
-            self._ids.remove(self._oldest.popleft())
+        self._seen.add(one)
+        self._oldest.append(one)
+        if len(self._oldest) > self._most:
+            self._seen.remove(self._oldest.popleft())
         return True

@@ -16,14 +16,15 @@ from shared.bus.deliveries import Deliveries
 from shared.bus.framing import decode
 from shared.bus.link import CLOSE_SECONDS, LINK_ERRORS, Linked, lost, setting_up, supervised, taken_away
 from shared.bus.metrics import CONSUMED, GAPS, REPEATED, UNDECODABLE
-from shared.bus.recent import Recent
+from shared.bus.recent import MESSAGES, Recent
 from shared.bus.topology import Queue, declare, declare_queue
 from shared.cancellation import told_to_stop
 from shared.events import Event, UndecodableEventError
 
 log = structlog.get_logger()
 
-PREFETCH: Final = 1000
+PREFETCH: Final = MESSAGES
+"""How many messages may be unacknowledged: not more than are known again when they come a second time."""
 _ACK_MESSAGES: Final = 64
 _ACK_SECONDS: Final = 0.05
 _GHOST_POLLS: Final = 20

@@ -11,7 +11,17 @@ import pytest
 from aiormq.abc import AbstractChannel
 from servers import RabbitServer
 
-from shared.bus import Bus, BusUnavailableError, Job, Routed, WorkQueue, sender, settling, subscription
+from shared.bus import (
+    Bus,
+    BusUnavailableError,
+    Job,
+    Routed,
+    WorkQueue,
+    recent,
+    sender,
+    settling,
+    subscription,
+)
 from shared.bus.metrics import REPEATED
 from shared.bus.rabbit import rabbit_bus
 from shared.bus.topology import (
@@ -160,6 +170,22 @@ async def test_what_is_delivered_again_after_a_loss_is_relayed_once(
         await until(lambda: len(a.events) > 20)
         assert a.events == [*sent, last]
     assert REPEATED._value.get() == repeated + 20
+
+
+async def test_whole_batches_that_come_again_after_a_loss_are_relayed_once(
+    bus: Bus, rabbitmq: RabbitServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though they hold more events than are remembered one by one."""
+    monkeypatch.setattr(subscription, "_ACK_SECONDS", BOUND)
+    async with gateway(bus) as a:
+        sent = [message(number) for number in range(recent.EVENTS + 1000)]
+        for start in range(0, len(sent), 500):
+            await bus.publish([to(event, "a") for event in sent[start : start + 500]])
+        await until(lambda: len(a.events) == len(sent))
+        await rabbitmq.ctl("close_all_connections", "test")
+        await published(bus, to(message(), "a"))
+        await until(lambda: len(a.events) > len(sent))
+        assert a.events[:-1] == sent
 
 
 async def test_a_queue_that_is_gone_is_a_gap(bus: Bus, url: str) -> None:

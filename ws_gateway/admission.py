@@ -88,11 +88,12 @@ class Admission:
     def _refusal(self, customer: str) -> TurnedAway | None:
         if self._connections() >= self._max:
             return TurnedAway(503, "gateway_full", "This gateway holds all that it may.", FULL_RETRY_SECONDS)
-        # The address first: what one address has too much takes nothing from others.
-        if wait := self._each.take(customer):
+        # What one address has too much takes nothing from others, nor what all have too much from an address.
+        if wait := self._each.wait(customer):
             return TurnedAway(429, "too_many_handshakes", "Too many connections from this address.", wait)
         if wait := self._all.take(None):
             return TurnedAway(503, "gateway_busy", "Too many connections are being opened.", wait)
+        self._each.take(customer)
         return None
 
 

@@ -36,6 +36,18 @@ def test_an_address_has_a_burst_and_a_rate_and_takes_nothing_from_others() -> No
     assert codes(admission, "a", 6) == [None] * 5 + ["too_many_handshakes"]
 
 
+def test_a_gateway_that_is_busy_does_not_charge_those_it_turns_away() -> None:
+    """Who tries again meanwhile, as it is told, has all of its own left when there is room."""
+    clock = Clock()
+    limits = Limits(handshakes_per_second=10, handshakes_per_address=8)
+    admission = Admission(limits, connections=lambda: 0, clock=clock)
+    codes(admission, "a", 32)
+    assert codes(admission, "b", 8) == [None] * 8
+    assert codes(admission, "c", 100) == ["gateway_busy"] * 100
+    clock.now += 1
+    assert codes(admission, "c", 11) == [None] * 10 + ["gateway_busy"]
+
+
 def test_each_refusal_says_when_to_come_again() -> None:
     """In whole seconds, at least one; 429 where the client has to slow down, 503 where others have."""
     limits = Limits(handshakes_per_second=1, handshakes_per_address=1, max_sockets=3)

@@ -190,6 +190,12 @@ class Unavailable(Problem):
     def __init__(self, detail: str | None = None, *, retry_after: int = 2) -> None:
         super().__init__(detail, headers={"Retry-After": str(max(1, retry_after))})
 
+    def response(self) -> web.Response:
+        """The answer, with which the connection ends: the next may lead to an instance that is well."""
+        answer = super().response()
+        answer.force_close()
+        return answer
+
 
 class IdempotencyMismatch(Problem):
     """The Idempotency-Key was used for another message: take a new key for each message."""

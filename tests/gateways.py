@@ -36,6 +36,7 @@ class ScriptedApi:
         chats: chat id to the ids of its members.
         last_seq: what every chat's `lastSeq` is.
         status: what `sync` answers with, instead of 200.
+        times: how many more answers have that status; None for all.
         gate: `sync` answers once it is set.
         asked: the queries of all `sync` requests so far.
         key_sets: how often the key set was asked for.
@@ -49,6 +50,7 @@ class ScriptedApi:
         self.last_seq = 0
         self.missed: list[Any] = []
         self.status = 200
+        self.times: int | None = None
         self.problem: dict[str, Any] = {}
         self.gate = asyncio.Event()
         self.gate.set()
@@ -113,6 +115,10 @@ class ScriptedApi:
         if claims["sid"] in self.refused_sessions:
             return web.json_response({"code": "token_invalid"}, status=401)
         status = self.status
+        if self.times is not None:
+            self.times -= 1
+            if self.times < 0:
+                status = 200
         if status == 200 and user_id not in self.chats.get(chat_id, set()):
             status = 404
         answer = {

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any, Final
 
 import aiohttp
@@ -26,6 +27,8 @@ ANSWER_SECONDS: Final = 5.0
 CONNECTIONS: Final = 64
 MAX_BYTES: Final = 1024 * 1024
 """Of the messages in one acknowledgement: clients bound what they take in one frame, aiohttp's at 4 MiB."""
+_UNWELL: Final = frozenset({502, 503, 504})
+"""Of one instance of the API, maybe; it closes the connection, and a new one may lead to another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,7 @@ class ChatAccess:
     def __init__(self, *, url: str, http: aiohttp.ClientSession, seconds: float = ANSWER_SECONDS) -> None:
         self._url = url
         self._http = http
-        self._timeout = aiohttp.ClientTimeout(total=seconds)
+        self._seconds = seconds
         self._unsent: dict[_Question, _Answer] = {}
         self._sent: dict[_Question, _Answer] = {}
 
@@ -102,15 +105,25 @@ class ChatAccess:
         return state
 
     async def _ask(self, chat_id: str, after_seq: int | None, token: str) -> ChatState:
+        began = monotonic()
+        status, body = await self._get(chat_id, after_seq, token, seconds=self._seconds)
+        left = began + self._seconds - monotonic()
+        if status in _UNWELL and left > 0:
+            status, body = await self._get(chat_id, after_seq, token, seconds=left)
+        return _state(status, body)
+
+    async def _get(
+        self, chat_id: str, after_seq: int | None, token: str, *, seconds: float
+    ) -> tuple[int, bytes]:
         try:
             async with self._http.get(
                 f"{self._url}/api/chat/{chat_id}/sync",
                 params={} if after_seq is None else {"afterSeq": str(after_seq)},
                 headers={"Authorization": f"Bearer {token}", **_tracing()},
-                timeout=self._timeout,
+                timeout=aiohttp.ClientTimeout(total=seconds),
                 allow_redirects=False,
             ) as response:
-                return _state(response.status, await response.read())
+                return response.status, await response.read()
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             log.warning("access.unreachable", error=type(error).__name__)
             raise UnavailableError from error

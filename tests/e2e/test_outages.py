@@ -109,6 +109,7 @@ async def test_without_the_database_the_api_says_so(
         refused = await alice.post(chat_id, "away", key="k")
         assert (refused.status, refused.code) == (503, "unavailable")
         assert int(refused.headers["retry-after"]) >= 1
+        assert refused.headers["connection"] == "close"  # behind a balancer the next may go to another API
         assert await services.api.status("/readyz") == 503
         assert await services.api.status("/healthz") == 200
         other = new_client("python-websocket")

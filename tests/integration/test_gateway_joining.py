@@ -29,7 +29,7 @@ async def gateway() -> AsyncIterator[RunningGateway]:
 
 @pytest.fixture(autouse=True)
 def obedient_api(gateway: RunningGateway) -> None:
-    gateway.api.status = 200
+    gateway.api.status, gateway.api.times = 200, None
     gateway.api.last_seq = 0
     gateway.api.problem = {}
     gateway.api.gate.set()
@@ -185,6 +185,16 @@ async def test_a_failed_join_leaves_the_socket_outside(
     await client.wait("chat-activity")
     assert not numbers(client)
     assert (await client.emit("leave-chat", chat_id))["error"]["code"] == "not_joined"
+
+
+async def test_a_join_goes_to_another_api_where_the_first_is_unwell(gateway: RunningGateway) -> None:
+    """As it may be behind a balancer: it is asked a second time, within the same five seconds."""
+    chat_id = gateway.api.open_chat("ada")
+    client = await gateway.connect("ada")
+    gateway.api.status, gateway.api.problem, gateway.api.times = 503, {"code": "unavailable"}, 1
+    asked = len(gateway.api.asked)
+    assert (await client.emit("join-chat", chat_id))["ok"]
+    assert len(gateway.api.asked) == asked + 2
 
 
 async def test_a_failed_second_join_leaves_the_socket_inside(gateway: RunningGateway) -> None:

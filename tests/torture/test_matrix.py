@@ -40,6 +40,7 @@ POSTS: Final = 50
 """So many new posts say that posting works."""
 POSTS_PER_SECOND: Final = 200
 GROWTH_BYTES: Final = 24 * 1024 * 1024
+MOST_KILLS: Final = 6
 
 
 class Load(Protocol):
@@ -154,9 +155,11 @@ async def test_an_api(load: Load) -> None:
 async def test_a_worker(load: Load) -> None:
     """Killed in a reply: another begins it anew; its chunks, by their `attempt`, are the reply."""
     async with load() as run:
-        for _ in range(2):
+        for _ in range(MOST_KILLS):
             async with failing(run, "worker killed in a reply", faults.kill_writer):
                 await asyncio.sleep(1.5)
+            if any(witness.replaced for witness in run.witnesses):
+                break  # others may have been killed before anybody saw their reply begin
         await links_fail(run, "worker", "bus", "redis")
     assert any(times > 1 for witness in run.witnesses for times in witness.attempts.values())
     assert sum(witness.replaced for witness in run.witnesses) > 0

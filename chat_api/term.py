@@ -31,7 +31,7 @@ FINISH_SECONDS: Final = 3.0
 MOST_UNMARKED: Final = 4 * BATCH
 MARK_SECONDS: Final = 0.03
 """How long what is published may wait for others, to be marked together: a mark costs PostgreSQL as much as
-half of a post. What a leader that dies has not marked is published again."""
+a third of a post. What a leader that dies has not marked is published again."""
 LANES: Final = 4
 """How many batches are on their way at once."""
 FEW: Final = 4
@@ -116,21 +116,23 @@ class Term:
                 self._awake.clear()
                 await self._relay()
         except asyncio.CancelledError:
-            self._over = True
-            with suppress(*DATABASE_ERRORS, BusUnavailableError):
-                async with asyncio.timeout(FINISH_SECONDS):
-                    await self._arrived()
-                    await self._mark()
+            await self._finish(bus_away=False)
             raise
         except BusUnavailableError:
-            self._over = True
-            with suppress(*DATABASE_ERRORS):
-                async with asyncio.timeout(FINISH_SECONDS):
-                    await self._mark()
+            await self._finish(bus_away=True)
             raise
         finally:
             self._over = True
             await _ended([*self._publishing, *([self._marking] if self._marking else [])])
+
+    async def _finish(self, *, bus_away: bool) -> None:
+        """Marks what is published, and what is on its way once that is, within a bound."""
+        self._over = True
+        with suppress(*DATABASE_ERRORS, BusUnavailableError):
+            async with asyncio.timeout(FINISH_SECONDS):
+                if not bus_away:
+                    await self._arrived()
+                await self._mark()
 
     async def _relay(self) -> None:
         self._reap()

@@ -205,7 +205,7 @@ async def test_a_table_that_has_grown_is_not_read_as_a_whole(fresh: Database) ->
     user = await fresh.user()
     chat = await fresh.chat(user)
     await fresh.connection.execute("ANALYZE")
-    before = await sequential_scans(fresh)
+    before = await counted(fresh, "seq_scan")
     poster = Poster(lambda: connect(fresh.url))
     running = asyncio.create_task(poster.run())
     earlier = await poster.post(post_of(chat, user))
@@ -217,19 +217,12 @@ async def test_a_table_that_has_grown_is_not_read_as_a_whole(fresh: Database) ->
     running.cancel()
     await asyncio.wait([running])
     async with asyncio.timeout(10):
-        while (await written(fresh))["chats"] < 11:  # PostgreSQL counts when a session ends  # noqa: ASYNC110
+        # PostgreSQL counts when a session ends.
+        while (await counted(fresh, "n_tup_upd"))["chats"] < 11:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-    assert await sequential_scans(fresh) == before
+    assert await counted(fresh, "seq_scan") == before
 
 
-async def sequential_scans(database: Database) -> dict[str, int]:
-    return await _counted(database, "seq_scan")
-
-
-async def written(database: Database) -> dict[str, int]:
-    return await _counted(database, "n_tup_upd")
-
-
-async def _counted(database: Database, what: str) -> dict[str, int]:
+async def counted(database: Database, what: str) -> dict[str, int]:
     rows = await database.connection.fetch(f"SELECT relname, {what} FROM pg_stat_user_tables")
     return {row["relname"]: row[what] for row in rows}

@@ -13,7 +13,7 @@ WORKDIR /src
 # The packages change less often than the code: a layer of their own.
 # They hold the clients of the model providers too; only a worker that is told to use one loads it.
 COPY requirements-models.lock ./
-RUN pip install --require-hashes --only-binary :all: -r requirements-models.lock
+RUN pip install --no-deps --require-hashes --only-binary :all: -r requirements-models.lock && pip check
 COPY pyproject.toml README.md LICENSE ./
 COPY ai_worker ai_worker
 COPY chat_api chat_api

@@ -9,6 +9,10 @@ VENV := .venv
 PYTHON_FITS := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 # Compiling what is imported when it is imported is quicker than compiling everything.
 PIP_INSTALL := $(VENV)/bin/python -m pip install -qq --disable-pip-version-check --no-compile
+# The lock files hold every package, so pip resolves nothing: its resolver leaves a pin for a release that is newer
+# than the lock where a package asks for another's extra. `pip check` tells what a lock file lacks.
+INSTALL_LOCKED := $(PIP_INSTALL) --no-deps --require-hashes -r
+PIP_CHECK := $(VENV)/bin/python -m pip --disable-pip-version-check check --quiet
 CLIENTS := tests/clients
 
 help:  ## list the targets
@@ -76,19 +80,22 @@ $(VENV)/bin/python:
 
 $(VENV)/.runtime: requirements.lock pyproject.toml | $(VENV)/bin/python
 	@echo 'Installing the locked packages into $(VENV) (once)'
-	@$(PIP_INSTALL) --require-hashes -r requirements.lock
+	@$(INSTALL_LOCKED) requirements.lock
+	@$(PIP_CHECK)
 	@$(PIP_INSTALL) --no-deps --no-build-isolation -e .
 	@touch $@
 
 # Each set holds the one before it, at the same versions: runtime, models, development.
 $(VENV)/.models: requirements-models.lock $(VENV)/.runtime
 	@echo 'Installing the locked packages of the model providers into $(VENV) (once)'
-	@$(PIP_INSTALL) --require-hashes -r requirements-models.lock
+	@$(INSTALL_LOCKED) requirements-models.lock
+	@$(PIP_CHECK)
 	@touch $@
 
 $(VENV)/.dev: requirements-dev.lock requirements-models.lock requirements.lock pyproject.toml | $(VENV)/bin/python
 	@echo 'Installing the locked development packages into $(VENV) (once)'
-	@$(PIP_INSTALL) --require-hashes -r requirements-dev.lock
+	@$(INSTALL_LOCKED) requirements-dev.lock
+	@$(PIP_CHECK)
 	@$(PIP_INSTALL) --no-deps --no-build-isolation -e .
 	@touch $(VENV)/.runtime $(VENV)/.models $@
 

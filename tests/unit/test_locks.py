@@ -57,3 +57,14 @@ def test_a_lock_names_versions_and_hashes_alone(lock: str) -> None:
     for line in (ROOT / lock).read_text().splitlines():
         assert re.fullmatch(r"|#.*|[\w.-]+==\S+ \\| {4}--hash=sha256:[0-9a-f]{64}( \\)?", line)
         assert "://" not in line
+
+
+@pytest.mark.parametrize("name", ["Makefile", "Dockerfile"])
+def test_what_is_locked_is_installed_without_resolving(name: str) -> None:
+    """With `--require-hashes` alone, pip stops at a release newer than the lock where an extra is asked for.
+
+    So it did for `google-auth[requests]`, which google-genai needs, a week after the lock was written.
+    """
+    installs = [line for line in (ROOT / name).read_text().splitlines() if "--require-hashes" in line]
+    assert installs
+    assert all("--no-deps" in install for install in installs)

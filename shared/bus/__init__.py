@@ -85,9 +85,10 @@ class Listener(Protocol):
 class Bus(Protocol):
     """Delivery between services: at least once for durable events, in order per publisher."""
 
-    async def publish(self, batch: Sequence[Routed]) -> None:
-        """Hands over events, in order; returns when the bus has taken responsibility for every one.
+    def publish(self, batch: Sequence[Routed]) -> Awaitable[None]:
+        """Hands over events, in order; awaited, it is over when the bus has taken responsibility for all.
 
+        Where the bus is there, they are on their way when this returns, whoever awaits what it gives back.
         An event of a type that a work queue takes, or that is followed, goes there too. What one batch holds
         for one gateway travels together.
 

@@ -2,9 +2,9 @@
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Generator, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, assert_never
+from typing import Any, Final, assert_never
 
 import structlog
 
@@ -29,6 +29,17 @@ class DeadLetter:
     reason: str
 
 
+class _Delivered:
+    """Nothing is left to wait for."""
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return
+        yield
+
+
+_DELIVERED: Final = _Delivered()
+
+
 class LocalBus:
     """Delivery between the services of one process; what it holds ends with the process.
 
@@ -43,7 +54,7 @@ class LocalBus:
         self._queues = {queue: asyncio.Queue[Job]() for queue in WorkQueue}
         self._consuming: Counter[WorkQueue] = Counter()
 
-    async def publish(self, batch: Sequence[Routed]) -> None:
+    def publish(self, batch: Sequence[Routed]) -> Awaitable[None]:
         """See `Bus.publish`; gateways have relayed when it returns."""
         for routed in batch:
             PUBLISHED.labels(routed.event.type).inc()
@@ -59,6 +70,7 @@ class LocalBus:
         if followed := [routed.event for routed in batch if routed.event.type in FOLLOWED]:
             for listener in list(self._followers):
                 _relay(FOLLOWER, listener, followed)
+        return _DELIVERED
 
     async def consume_gateway(self, instance: str, listener: Listener) -> None:
         """See `Bus.consume_gateway`."""

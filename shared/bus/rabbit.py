@@ -1,8 +1,10 @@
 """The bus between processes: RabbitMQ."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Generator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 from aiormq.abc import AbstractConnection
 
@@ -40,13 +42,9 @@ class RabbitBus:
         self._sender = sender
         self._consuming: set[WorkQueue] = set()
 
-    async def publish(self, batch: Sequence[Routed]) -> None:
+    def publish(self, batch: Sequence[Routed]) -> "_Publishing":
         """See `Bus.publish`."""
-        messages = plan(batch)
-        if messages:
-            await self._sender.send(messages)
-        for routed in batch:
-            PUBLISHED.labels(routed.event.type).inc()
+        return _Publishing(self._sender, batch)
 
     async def consume_gateway(self, instance: str, listener: Listener) -> None:
         """See `Bus.consume_gateway`.
@@ -103,3 +101,26 @@ class RabbitBus:
     async def ping(self) -> None:
         """See `Bus.ping`."""
         await self._sender.ping()
+
+
+class _Publishing:
+    """Events on their way; awaited, it is over when the broker has confirmed them."""
+
+    __slots__ = ("_batch", "_messages", "_sender", "_sending")
+
+    def __init__(self, sender: Sender, batch: Sequence[Routed]) -> None:
+        self._sender = sender
+        self._batch = batch
+        self._messages = plan(batch)
+        self._sending = sender.begin(self._messages) if self._messages else None
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return self._confirmed().__await__()
+
+    async def _confirmed(self) -> None:
+        if self._sending is not None:
+            await self._sending
+        elif self._messages:
+            await self._sender.send(self._messages)
+        for type_, count in Counter(routed.event.type for routed in self._batch).items():
+            PUBLISHED.labels(type_).inc(count)

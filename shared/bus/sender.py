@@ -1,16 +1,16 @@
 """The publishing side of the link to the broker: one channel with publisher confirms."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Generator, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Final, cast
+from time import perf_counter
+from typing import Any, Final
 
-import aiormq
 import structlog
 from aiormq.abc import AbstractChannel, AbstractConnection
-from aiormq.exceptions import PublishError
 
 from shared.bus import BusUnavailableError
+from shared.bus.confirms import Batch, ConfirmProtocol, Confirms
 from shared.bus.link import LINK_ERRORS, Linked, LinkLostError, lost, setting_up, supervised
 from shared.bus.metrics import CONFIRM_SECONDS, MESSAGES, PUBLISH_FAILURES
 from shared.bus.outgoing import Outgoing
@@ -24,9 +24,6 @@ LINK_SECONDS: Final = 2.0
 CONFIRM_BOUND_SECONDS: Final = 8.0
 PING_SECONDS: Final = 2.0
 
-_TRANSIENT: Final = 1
-_PERSISTENT: Final = 2
-
 
 class Sender:
     """Publishes messages, each confirmed by the broker; `run()` keeps its link up."""
@@ -34,16 +31,17 @@ class Sender:
     def __init__(self, url: str, *, name: str) -> None:
         self._url = url
         self._name = name
+        self._transports = Confirms()
         self._linked = asyncio.Event()
         self._connection: AbstractConnection | None = None
-        self._channel: aiormq.Channel | None = None
+        self._channel: ConfirmProtocol | None = None
         self._overdue: asyncio.Future[None] | None = None
         self._mismatch = ""
 
     async def run(self) -> None:
         """Keeps the link up until cancelled, or until the broker's topology turns out not to be ours."""
         try:
-            await supervised(self._url, name=self._name, session=self._session)
+            await supervised(self._url, name=self._name, session=self._session, transports=self._transports)
         except TopologyMismatchError as mismatch:
             log.error("bus.topology_mismatch", reason=str(mismatch))  # noqa: TRY400  the text is the message
             self._mismatch = str(mismatch)
@@ -55,22 +53,12 @@ class Sender:
         Raises:
             BusUnavailableError: not all were confirmed within the bound, or a mandatory one reached no queue.
         """
-        channel = await self._ready(LINK_SECONDS)
-        try:
-            with CONFIRM_SECONDS.time():
-                async with asyncio.timeout(CONFIRM_BOUND_SECONDS):
-                    outcomes = await asyncio.gather(
-                        *(_published(channel, message) for message in messages), return_exceptions=True
-                    )
-        except TimeoutError:
-            PUBLISH_FAILURES.inc()
-            self._give_up_link()
-            raise BusUnavailableError(f"not confirmed within {CONFIRM_BOUND_SECONDS} s") from None
-        failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
-        MESSAGES.inc(len(messages) - len(failures))
-        if failures:
-            PUBLISH_FAILURES.inc()
-            await self._explain(failures)
+        sending = self.begin(messages) or self._begin(await self._ready(LINK_SECONDS), messages)
+        await sending
+
+    def begin(self, messages: Sequence[Outgoing]) -> "Sending | None":
+        """Has `messages` on their way when it returns; None while there is no link."""
+        return None if self._channel is None else self._begin(self._channel, messages)
 
     async def ping(self) -> None:
         """Returns when the broker answers.
@@ -101,26 +89,40 @@ class Sender:
         except TimeoutError:
             raise BusUnavailableError(f"no answer within {PING_SECONDS} s") from None
 
-    async def _session(self, made: AbstractConnection, linked: Linked) -> None:
-        async with setting_up("declaring exchanges and queues"):
-            channel = cast(aiormq.Channel, await made.channel())
-            await declare(channel)
-        self._overdue = asyncio.get_running_loop().create_future()
-        self._connection, self._channel = made, channel
-        self._linked.set()
-        linked()
-        try:
-            await lost(made, channel, self._overdue)
-        finally:
-            self._linked.clear()
-            self._connection = self._channel = None
+    def _begin(self, channel: ConfirmProtocol, messages: Sequence[Outgoing]) -> "Sending":
+        batch = channel.publish(messages)
+        timer = asyncio.get_running_loop().call_later(CONFIRM_BOUND_SECONDS, self._give_up, batch)
+        return Sending(self, batch, timer)
 
-    def _give_up_link(self) -> None:
+    def _give_up(self, batch: Batch) -> None:
         """Has the link made anew: what this one still holds would pile up with every new try."""
+        if batch.settled.done():
+            return
+        batch.lose(f"no answer within {CONFIRM_BOUND_SECONDS} s")
         if self._overdue is not None and not self._overdue.done():
             self._overdue.set_exception(LinkLostError("the broker did not confirm in time"))
 
-    async def _ready(self, bound: float) -> aiormq.Channel:
+    async def _session(self, made: AbstractConnection, linked: Linked) -> None:
+        async with setting_up("declaring exchanges and queues"):
+            channel = await made.channel()
+            await declare(channel)
+        self._overdue = asyncio.get_running_loop().create_future()
+        self._connection, self._channel = made, self._transports.latest
+        self._channel.open(channel.number, frame_max=made.connection_tune.frame_max)
+        self._linked.set()
+        linked()
+        reason = "the link to RabbitMQ was lost"
+        try:
+            await lost(made, channel, self._overdue)
+        except LinkLostError as loss:
+            reason = str(loss)
+            raise
+        finally:
+            self._linked.clear()
+            self._channel.lose(reason)
+            self._connection = self._channel = None
+
+    async def _ready(self, bound: float) -> ConfirmProtocol:
         try:
             async with asyncio.timeout(bound):
                 await self._linked.wait()
@@ -150,27 +152,44 @@ class Sender:
                 raise
             raise BusUnavailableError("the link to RabbitMQ was lost") from None
 
-    async def _explain(self, failures: Sequence[BaseException]) -> None:
-        returned = next((failure for failure in failures if isinstance(failure, PublishError)), None)
-        if returned is None:
-            raise BusUnavailableError(f"not confirmed: {failures[0]!r}") from failures[0]
-        log.warning("bus.unroutable", reason=repr(returned))
+    async def declare_again(self, returned: int) -> None:
+        """After so many messages reached no queue: one of ours is missing."""
+        log.warning("bus.unroutable", messages=returned)
         with suppress(BusUnavailableError, TimeoutError):
             async with asyncio.timeout(PING_SECONDS), self._extra_channel() as extra:
                 await declare(extra)
-        raise BusUnavailableError("a work queue was missing; it is declared again") from returned
 
 
-async def _published(channel: aiormq.Channel, message: Outgoing) -> None:
-    await channel.basic_publish(
-        message.body,
-        exchange=message.exchange,
-        routing_key=message.routing_key,
-        properties=aiormq.spec.Basic.Properties(
-            content_type=message.content_type,
-            headers=message.headers,
-            delivery_mode=_PERSISTENT if message.persistent else _TRANSIENT,
-        ),
-        mandatory=message.mandatory,
-        wait=False,
-    )
+class Sending:
+    """Messages on their way to the broker; awaited, it is over when every one is confirmed.
+
+    Raises:
+        BusUnavailableError: not all were confirmed within the bound, or a mandatory one reached no queue.
+    """
+
+    __slots__ = ("_batch", "_began", "_count", "_sender", "_timer")
+
+    def __init__(self, sender: Sender, batch: Batch, timer: asyncio.TimerHandle) -> None:
+        self._sender = sender
+        self._batch = batch
+        self._timer = timer
+        self._count = batch.missing
+        self._began = perf_counter()
+
+    def __await__(self) -> Generator[Any, None, None]:
+        """Waits for the confirms."""
+        return self._confirmed().__await__()
+
+    async def _confirmed(self) -> None:
+        batch = self._batch
+        await batch.settled
+        self._timer.cancel()
+        CONFIRM_SECONDS.observe(perf_counter() - self._began)
+        MESSAGES.inc(self._count - batch.missing - batch.refused)
+        if not (batch.missing or batch.refused):
+            return
+        PUBLISH_FAILURES.inc()
+        if batch.returned:
+            await self._sender.declare_again(batch.returned)
+            raise BusUnavailableError("a work queue was missing; it is declared again")
+        raise BusUnavailableError(f"not confirmed: {batch.lost or 'refused by the broker'}")

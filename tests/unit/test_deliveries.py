@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pamqp import body, commands, frame, header, heartbeat
 
-from shared.bus import deliveries
+from shared.bus import deliveries, frames
 from shared.bus.content_header import content_type_and_headers
 from shared.bus.deliveries import DeliveryProtocol
 
@@ -114,7 +114,10 @@ async def test_deliveries_are_taken_out_whatever_the_pieces(data: st.DataObject)
     stream = b"".join(pieces)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=10)))
     # However late the machine is, it is all one slice, and no heartbeat is due.
-    with patch.multiple(deliveries, _SLICE_SECONDS=3600.0, _HEARTBEAT_SECONDS=3600.0):
+    with (
+        patch.object(deliveries, "_SLICE_SECONDS", 3600.0),
+        patch.object(frames, "HEARTBEAT_SECONDS", 3600.0),
+    ):
         for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
             reading.protocol.data_received(stream[start:end])
     assert reading.taken == [(each.tag, each.header(), each.body) for each in own]
@@ -128,10 +131,10 @@ async def test_who_keeps_the_connection_hears_that_it_lives(
     """The broker sends no heartbeat while it delivers: one is put in from time to time."""
     beat = frame.marshal(heartbeat.Heartbeat(), 0)
     message = b"".join(Message(1, [b"{}"]).frames())
-    monkeypatch.setattr(deliveries, "_HEARTBEAT_SECONDS", 3600.0)
+    monkeypatch.setattr(frames, "HEARTBEAT_SECONDS", 3600.0)
     reading.protocol.data_received(beat)
     reading.protocol.data_received(message)
-    monkeypatch.setattr(deliveries, "_HEARTBEAT_SECONDS", 0.0)
+    monkeypatch.setattr(frames, "HEARTBEAT_SECONDS", 0.0)
     reading.protocol.data_received(message)
     reading.protocol.data_received(message[:20])
     assert await reading.left() == beat + beat

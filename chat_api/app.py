@@ -50,7 +50,7 @@ from shared.addresses import base_url
 from shared.bus import Bus, WorkQueue
 from shared.bus.publisher import EventPublisher
 from shared.drafts import Drafts
-from shared.interest import InterestReader
+from shared.interest import InterestMemory, InterestReader
 from shared.jwks import JwksKeys
 from shared.ops import Check, ops_routes
 from shared.origins import Origins, cors_middleware
@@ -119,7 +119,8 @@ async def serve(
         await asyncio.wait([schema], timeout=FIRST_LOOK_SECONDS)
         configured = JwksKeys(settings.jwks_url, http) if _names_other_keys(settings) else None
         authority = Authority(keys, configured)
-        publisher = EventPublisher(bus=bus, interest=InterestReader(redis))
+        memory = InterestMemory(redis)
+        publisher = EventPublisher(bus=bus, interest=InterestReader(redis, memory))
         relay = Relay(lambda: connect(database_url), publisher)
         poster = Poster(lambda: connect(database_url), relay)
         ended = EndedSessionsKeeper(
@@ -131,7 +132,7 @@ async def serve(
         if schema.done():
             await ended.once()  # before a gateway that waits for this API reads the set
         cancellation = Cancellation(engine, Drafts(redis))
-        background = [poster.run(), _once_current(schema, _work(parts, cancellation))]
+        background = [poster.run(), memory.run(), _once_current(schema, _work(parts, cancellation))]
         if configured is not None:
             background.append(configured.run())
         with _running(tasks, background):

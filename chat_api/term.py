@@ -59,9 +59,11 @@ _MARK_AND_LOOK: Final = f"WITH marked AS ({_MARK}) " + _LOOK.format(others="id <
 class Publisher(Protocol):
     """Where the relay hands its events to."""
 
-    async def publish(self, events: Sequence[Event]) -> None:
-        """Publishes in order; returns when every one is confirmed, raises BusUnavailableError otherwise."""
-        ...
+    def publish(self, events: Sequence[Event]) -> Coroutine[Any, Any, None]:
+        """Publishes in order; over when every one is confirmed, raises BusUnavailableError otherwise.
+
+        What need not be asked for is on its way when this returns.
+        """
 
 
 class Term:
@@ -85,6 +87,7 @@ class Term:
         self._unmarked: list[Recorded] = []
         self._unmarked_since = 0.0
         self._marking: asyncio.Task[None] | None = None
+        self._idle = False
         self._over = False
 
     @property
@@ -98,9 +101,15 @@ class Term:
         self._awake.set()
 
     def offer(self, recorded: Sequence[Recorded]) -> None:
-        """Takes events that have been committed, in order."""
-        self._offered += recorded
-        self._awake.set()
+        """Takes events that have been committed, in order; they go at once if nothing is in the way."""
+        positions = [each.position for each in recorded]
+        if self._idle and not (self._offered or self._look_is_due()) and self._horizon.is_next(positions):
+            self._horizon.take(positions)
+            self._next += recorded
+            self._publish_next()
+        else:
+            self._offered += recorded
+            self._awake.set()
 
     async def run(self) -> None:
         """Relays until cancelled; what it has published then, it marks.
@@ -112,7 +121,9 @@ class Term:
         try:
             self._horizon = Horizon(await self._connection.fetchval(_LAST_POSITION))
             while True:
+                self._idle = True
                 await within(self._due_at() - monotonic(), self._awake)
+                self._idle = False
                 self._awake.clear()
                 await self._relay()
         except asyncio.CancelledError:
@@ -122,12 +133,12 @@ class Term:
             await self._finish(bus_away=True)
             raise
         finally:
-            self._over = True
+            self._over, self._idle = True, False
             await _ended([*self._publishing, *([self._marking] if self._marking else [])])
 
     async def _finish(self, *, bus_away: bool) -> None:
         """Marks what is published, and what is on its way once that is, within a bound."""
-        self._over = True
+        self._over, self._idle = True, False
         with suppress(*DATABASE_ERRORS, BusUnavailableError):
             async with asyncio.timeout(FINISH_SECONDS):
                 if not bus_away:
@@ -138,7 +149,7 @@ class Term:
         self._reap()
         if self._marking is not None and self._marking.done():
             await self._marked()
-        due = self._hinted or monotonic() >= self._looked + LOOK_SECONDS
+        due = self._look_is_due()
         positions = [each.position for each in self._offered]
         if not due and self._horizon.is_next(positions):
             self._horizon.take(positions)
@@ -149,6 +160,9 @@ class Term:
             self._next += await _finished(self._look())
         self._publish_next()
         await self._mark_beside()
+
+    def _look_is_due(self) -> bool:
+        return self._hinted or monotonic() >= self._looked + LOOK_SECONDS
 
     def _due_at(self) -> float:
         """When there is something to do, even if nothing happens until then; of `monotonic()`."""
@@ -171,8 +185,16 @@ class Term:
         if batch:
             self._next = rest
             task = asyncio.create_task(self._publisher.publish([each.event for each in batch]))
-            task.add_done_callback(lambda _: self._awake.set())
+            task.add_done_callback(self._on_published)
             self._publishing[task] = batch
+
+    def _on_published(self, task: "asyncio.Task[None]") -> None:
+        if self._over or task.cancelled() or task.exception() is not None:
+            self._awake.set()
+            return
+        self._note(task)
+        if self._next and self._idle:
+            self._publish_next()
 
     def _reap(self) -> None:
         """Takes note of the batches that are confirmed.
@@ -182,9 +204,15 @@ class Term:
         """
         for task in [task for task in self._publishing if task.done()]:
             task.result()
-            if not self._unmarked:
-                self._unmarked_since = monotonic()
-            self._unmarked += self._publishing.pop(task)
+            self._note(task)
+
+    def _note(self, task: "asyncio.Task[None]") -> None:
+        """A batch is confirmed, and to be marked before long."""
+        batch = self._publishing.pop(task, ())
+        if batch and not self._unmarked:
+            self._unmarked_since = monotonic()
+            asyncio.get_running_loop().call_later(MARK_SECONDS, self._awake.set)
+        self._unmarked += batch
 
     async def _arrived(self) -> None:
         """Waits until all that is next, and on its way, is confirmed."""

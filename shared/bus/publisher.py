@@ -1,22 +1,29 @@
 """Publishing an event to whoever holds its rooms."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Coroutine, Iterable, Sequence
+from typing import Any
 
 from shared.bus import Bus, Routed
+from shared.bus.topology import FOLLOWED, QUEUE_OF
 from shared.events import Event
 from shared.interest import InterestReader
 from shared.interest.reader import Write
 
+Gateways = frozenset[str] | None
+
 
 class EventPublisher:
-    """Looks up who holds each event's rooms right before it publishes."""
+    """Looks up who holds each event's rooms right before it publishes, or right after if it can guess."""
 
     def __init__(self, *, bus: Bus, interest: InterestReader) -> None:
         self._bus = bus
         self._interest = interest
 
-    async def publish(self, events: Sequence[Event], *, first: Write | None = None) -> None:
-        """Hands `events` to the bus, in order; returns when it has taken responsibility for every one.
+    def publish(self, events: Sequence[Event], *, first: Write | None = None) -> Coroutine[Any, Any, None]:
+        """Hands `events` to the bus, in order; awaited, it is over when that has taken over every one.
+
+        Where it can be guessed who holds their rooms they are on their way when this returns, and who else
+        holds them is looked up after that. A gateway that was not in the guess has them when this is over.
 
         `first` is written to Redis in the same round trip as the look-up; what it raises is passed on, and
         nothing is published then.
@@ -24,7 +31,30 @@ class EventPublisher:
         Raises:
             BusUnavailableError: not confirmed; publish all of them again.
         """
-        if not events:
-            return
-        gateways = await self._interest.gateways(events, first=first)
-        await self._bus.publish([Routed(*pair) for pair in zip(events, gateways, strict=True)])
+        guessed = self._interest.guess(events) if first is None and all(map(_is_relayed, events)) else None
+        if guessed is None:
+            return self._look_and_publish(events, first)
+        return self._look_again(events, guessed, self._bus.publish(_routed(events, guessed)))
+
+    async def _look_and_publish(self, events: Sequence[Event], first: Write | None) -> None:
+        if events:
+            await self._bus.publish(_routed(events, await self._interest.gateways(events, first=first)))
+
+    async def _look_again(
+        self, events: Sequence[Event], guessed: Sequence[frozenset[str]], sending: Awaitable[None]
+    ) -> None:
+        known = await self._interest.gateways(events)
+        missing = (who if who is None else who - had for who, had in zip(known, guessed, strict=True))
+        missed = [each for each in _routed(events, missing) if each.gateways is None or each.gateways]
+        if missed:
+            await self._bus.publish(missed)
+        await sending
+
+
+def _is_relayed(event: Event) -> bool:
+    """Whether gateways alone get it: what others take goes out only once."""
+    return event.type not in QUEUE_OF and event.type not in FOLLOWED
+
+
+def _routed(events: Iterable[Event], gateways: Iterable[Gateways]) -> list[Routed]:
+    return [Routed(*pair) for pair in zip(events, gateways, strict=True)]

@@ -18,6 +18,7 @@ snapshot. Run it without persistence (`--save "" --appendonly no`).
 """
 
 from shared.interest.leases import InterestLeases
+from shared.interest.memory import InterestMemory
 from shared.interest.reader import InterestReader
 
-__all__ = ["InterestLeases", "InterestReader"]
+__all__ = ["InterestLeases", "InterestMemory", "InterestReader"]

@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 
 from shared.cancellation import told_to_stop
 from shared.interest.store import (
+    DROPPED,
     EPOCH,
     FORGOTTEN_SECONDS,
     GATEWAYS,
@@ -40,17 +41,22 @@ _CHUNK: Final = 250
 _KEPT_SECONDS: Final = 3600.0
 """How long a gateway that is gone stays in the list of gateways."""
 
-_WRITE: Final = """
+_WRITE: Final = f"""
+local held = tonumber(ARGV[3])
 for number, room in ipairs(KEYS) do
-  if number <= tonumber(ARGV[3]) then
+  if number <= held then
     redis.call('SADD', room, ARGV[1])
     redis.call('EXPIRE', room, ARGV[2])
   else
     redis.call('SREM', room, ARGV[1])
   end
 end
+if held < #KEYS then
+  redis.call('PUBLISH', '{DROPPED}', table.concat(KEYS, '\\255', held + 1))
+end
 """
-"""Registers the first so many of the rooms, and takes the instance out of the rest: one answer for all."""
+"""Registers the first so many of the rooms, takes the instance out of the rest, and tells so: one answer for
+all."""
 
 Missed = Callable[[frozenset[str] | None], None]
 

@@ -11,10 +11,12 @@ from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 
 from shared.events import Event, user_room
+from shared.interest.memory import InterestMemory, Rooms
 from shared.interest.store import (
     EPOCH,
     FORGOTTEN_SECONDS,
     GATEWAYS,
+    KEY_END,
     REDIS_ERRORS,
     STALE_SECONDS,
     room_key,
@@ -35,9 +37,8 @@ _SKIP_SECONDS: Final = 1.0
 _known = LOOKUPS.labels("known")
 _unknown = LOOKUPS.labels("unknown")
 
-_KEY_END: Final = b"\xff"
 _ROOMS_END: Final = b"\xfe"
-"""Bytes that no text in UTF-8 has."""
+"""Another byte that no text in UTF-8 has."""
 _LOOK: Final = f"""
 local holders = {{}}
 for rooms in string.gmatch(ARGV[1], '[^\\254]+') do
@@ -60,8 +61,6 @@ return {{holders, redis.call('ZRANGE', '{GATEWAYS}', 0, -1, 'WITHSCORES'), redis
 """One command and one answer, whatever is asked: each costs its sender some ten times what it costs Redis.
 Rooms come first: a gateway whose registration is under way says so in its heartbeat before it writes."""
 
-Rooms = tuple[str, ...]
-
 
 class Write(Protocol):
     """What is written in the same round trip, before the look."""
@@ -74,11 +73,28 @@ class Write(Protocol):
 
 
 class InterestReader:
-    """Looks up who holds rooms."""
+    """Looks up who holds rooms; with a `memory`, it can guess, too."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, memory: InterestMemory | None = None) -> None:
         self._redis = redis
+        self._memory = memory
         self._skip_until = 0.0
+
+    def guess(self, events: Sequence[Event]) -> list[frozenset[str]] | None:
+        """For each event the instances that it may be for, without asking; None unless all can be guessed.
+
+        Some may be missing: to be right, look who they are after the event was published, and publish it to
+        those as well.
+        """
+        if self._memory is None:
+            return None
+        guesses = []
+        for event in events:
+            guess = None if event.everywhere else self._memory.guess(event)
+            if guess is None:
+                return None
+            guesses.append(guess)
+        return guesses
 
     async def gateways(
         self, events: Sequence[Event], *, first: Write | None = None
@@ -92,6 +108,10 @@ class InterestReader:
         asked = list(dict.fromkeys(one for one in rooms if one))
         holders = await self._holders(asked, first)
         answers = [holders.get(one) if one else _roomless(one) for one in rooms]
+        if self._memory is not None and holders:
+            for event, one, answer in zip(events, rooms, answers, strict=True):
+                if one and answer is not None:
+                    self._memory.learn(event, one, answer)
         unknown = answers.count(None)
         _unknown.inc(unknown)
         _known.inc(len(answers) - unknown)
@@ -118,7 +138,7 @@ class InterestReader:
         }
 
     async def _read(self, asked: Sequence[Rooms], first: Write | None) -> list[Any]:
-        rooms = _ROOMS_END.join(_KEY_END.join(room_key(room).encode() for room in one) for one in asked)
+        rooms = _ROOMS_END.join(KEY_END.join(room_key(room).encode() for room in one) for one in asked)
         if first is None:
             found: list[Any] = await self._redis.eval(_LOOK, 0, rooms)
             return found

@@ -7,6 +7,12 @@ from redis.exceptions import RedisError
 GATEWAYS: Final = "roomcast:gateways"
 EPOCH: Final = "roomcast:interest:epoch"
 
+DROPPED: Final = "roomcast:interest:dropped"
+"""The channel on which gateways tell the keys of rooms that they no longer hold, joined by `KEY_END`."""
+
+KEY_END: Final = b"\xff"
+"""A byte that no text in UTF-8 has."""
+
 HEARTBEAT_SECONDS: Final = 0.5
 STALE_SECONDS: Final = 2.5
 FORGOTTEN_SECONDS: Final = 60.0
@@ -17,9 +23,18 @@ REDIS_ERRORS: Final = (RedisError, OSError, TimeoutError)
 """What a Redis that is away, or unwell, shows as."""
 
 
+_ROOM: Final = "roomcast:interest:"
+
+
 def room_key(room: str) -> str:
     """The key of the set of instances that hold `room`."""
-    return f"roomcast:interest:{room}"
+    return _ROOM + room
+
+
+def dropped_rooms(told: bytes | str) -> list[str]:
+    """The rooms of which a message on `DROPPED` tells."""
+    keys = told.split(KEY_END) if isinstance(told, bytes) else [told]
+    return [text(key).removeprefix(_ROOM) for key in keys]
 
 
 def seconds(time: Any) -> float:

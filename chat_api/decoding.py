@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Final, NoReturn
 
 import orjson
-from aiohttp import web
+from aiohttp import hdrs, web
 from multidict import MultiMapping
 from pydantic import ValidationError
 
@@ -18,6 +18,7 @@ from chat_api.problems import (
     ValidationFailed,
 )
 
+_JSON: Final = "application/json"
 MAX_BODY_BYTES: Final = 256 * 1024
 MAX_DEPTH: Final = 100
 """Deeper JSON is refused; writing it again would fail at about 250."""
@@ -33,12 +34,17 @@ async def read_json(request: web.Request) -> Any:
         UnsupportedMediaType, TooLarge, BadJson: it is not JSON of at most 256 KiB, or too deep.
         ValidationFailed: a string in it holds NUL or a lone surrogate, or a number is too large.
     """
-    if "Content-Type" in request.headers:
-        if request.content_type != "application/json" or (request.charset or "utf-8").lower() != "utf-8":
+    declared = request.headers.get(hdrs.CONTENT_TYPE)
+    if declared is not None:
+        if declared != _JSON and not _is_json(request):
             raise UnsupportedMediaType
     elif request.can_read_body:
         raise UnsupportedMediaType
     return parse_json(await read_body(request))
+
+
+def _is_json(request: web.Request) -> bool:
+    return request.content_type == _JSON and (request.charset or "utf-8").lower() == "utf-8"
 
 
 async def read_body(request: web.Request) -> bytes:
@@ -48,10 +54,14 @@ async def read_body(request: web.Request) -> bytes:
         TooLarge: it has more than 256 KiB; the rest is left unread.
         BadJson: its transfer or content coding is broken.
     """
-    if (request.content_length or 0) > MAX_BODY_BYTES:
+    length = request.content_length
+    if length is not None and length > MAX_BODY_BYTES:
         raise TooLarge
-    body = bytearray()
     try:
+        first = await request.content.readany()
+        if len(first) == length and hdrs.CONTENT_ENCODING not in request.headers:
+            return first  # all of it, as nearly always
+        body = bytearray(first)
         while chunk := await request.content.readany():
             body += chunk
             if len(body) > MAX_BODY_BYTES:

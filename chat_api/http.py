@@ -7,6 +7,7 @@ application. A handler gets a `Call` in which everything has been checked, and a
 import re
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final, Generic, Protocol, Required, TypedDict, TypeVar, Unpack
 
 from aiohttp import web
@@ -19,6 +20,7 @@ from chat_api.problems import Problem
 B = TypeVar("B", bound=BaseModel | None)
 Q = TypeVar("Q", bound=BaseModel | None)
 
+_NO_PARAMETERS: Final[Mapping[str, str]] = MappingProxyType({})
 _PATH_PARAMETER: Final = re.compile(r"\{(\w+)\}")
 
 
@@ -202,6 +204,7 @@ def _door(
     declared, operation, body_model = endpoint.declared, endpoint.operation, endpoint.body
     is_open = declared.get("open", False)
     session_checked = declared.get("session_checked", False)
+    has_parameters = bool(endpoint.parameters)
     read_query = query_reader(endpoint.query)
     read_headers = header_reader(declared.get("headers", {}))
 
@@ -210,7 +213,7 @@ def _door(
         if not is_open:
             authorization = request.headers.get("Authorization")
             caller = await authenticator.caller(authorization, session_checked=session_checked)
-        path = path_values(request)
+        path = path_values(request) if has_parameters else _NO_PARAMETERS
         headers = read_headers(request)
         query = read_query(request)
         body = None if body_model is None else validated(body_model, await read_json(request))

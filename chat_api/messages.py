@@ -133,7 +133,7 @@ def _post(user_id: str, session_id: str, new: NewMessage, key: str | None) -> Po
         content=new.content,
         reply_to=reply_to,
         metadata=None if new.metadata is None else orjson.dumps(new.metadata).decode(),
-        mention=_MENTION.search(new.content) is not None,
+        mention="@" in new.content and _MENTION.search(new.content) is not None,
         key=key,
         fingerprint=None if key is None else _fingerprint(chat_id, new.content, reply_to, new.metadata),
         message_id=new_id(),

@@ -72,7 +72,7 @@ def _has_integer(annotation: Any) -> bool:
 
 
 def _no_query(request: web.Request) -> None:
-    if request.query_string:
+    if "?" in request.raw_path and request.query_string:
         unknown = single_values(request.query)
         raise ValidationFailed(
             errors=[{"field": field_path((name,)), "message": "unknown parameter"} for name in unknown]

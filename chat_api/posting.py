@@ -24,6 +24,8 @@ log = structlog.get_logger()
 MAX_GROUP: Final = 200
 ANSWER_SECONDS: Final = 4.0
 """A post that has no verdict by then is answered 503; its key tells later whether it was stored."""
+_TIMER_SECONDS: Final = 0.002
+"""How early a timer of the event loop may be."""
 
 GROUP_SIZE = Histogram(
     "roomcast_api_post_group_size",
@@ -94,7 +96,14 @@ class Outbox(Protocol):
         """Takes events that have just been committed, in order; whether it will publish them."""
 
 
-_Waiting = tuple[Post, "asyncio.Future[Outcome]"]
+class _Waiting(NamedTuple):
+    """A post that has no verdict yet, and when it will not be waited for any more (of `loop.time()`)."""
+
+    post: Post
+    answer: "asyncio.Future[Outcome]"
+    until: float
+
+
 _VERDICTS: Final = {verdict.value: verdict for verdict in Verdict}
 
 
@@ -111,7 +120,9 @@ class Poster:
         self._outbox = outbox
         self._connection: asyncpg.Connection | None = None
         self._waiting: list[_Waiting] = []
+        self._in_flight: Sequence[_Waiting] = ()
         self._arrived = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
 
     async def post(self, post: Post) -> Outcome:
         """Stores a post; returns its verdict, never AGAIN.
@@ -119,15 +130,9 @@ class Poster:
         Raises:
             PostingUnavailableError: no verdict within `ANSWER_SECONDS`.
         """
-        loop = asyncio.get_running_loop()
-        until = loop.time() + ANSWER_SECONDS
+        until = asyncio.get_running_loop().time() + ANSWER_SECONDS
         while True:
-            answer = self._enqueue(post)
-            timer = loop.call_at(until, _give_up, answer)
-            try:
-                outcome = await answer
-            finally:
-                timer.cancel()
+            outcome = await self._enqueue(post, until)
             if outcome.verdict is not Verdict.AGAIN:
                 return outcome
 
@@ -139,22 +144,37 @@ class Poster:
                 group, self._waiting = self._waiting[:MAX_GROUP], self._waiting[MAX_GROUP:]
                 if not self._waiting:
                     self._arrived.clear()
-                await self._settle([waiting for waiting in group if not waiting[1].done()])
+                self._in_flight = [waiting for waiting in group if not waiting.answer.done()]
+                await self._settle(self._in_flight)
+                self._in_flight = ()
         finally:
             await self._drop_connection()
 
-    def _enqueue(self, post: Post) -> "asyncio.Future[Outcome]":
-        answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._waiting.append((post, answer))
+    def _enqueue(self, post: Post, until: float) -> "asyncio.Future[Outcome]":
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Outcome] = loop.create_future()
+        self._waiting.append(_Waiting(post, answer, until))
         self._arrived.set()
+        if self._timer is None:
+            self._timer = loop.call_at(until, self._give_up)
         return answer
+
+    def _give_up(self) -> None:
+        """Waits no longer for what has no verdict in time; one timer for all, as hardly any ever needs it."""
+        loop = asyncio.get_running_loop()
+        pending = [each for each in (*self._in_flight, *self._waiting) if not each.answer.done()]
+        for each in pending:
+            if each.until <= loop.time() + _TIMER_SECONDS:
+                each.answer.set_exception(PostingUnavailableError())
+        left = [each.until for each in pending if not each.answer.done()]
+        self._timer = loop.call_at(min(left), self._give_up) if left else None
 
     async def _settle(self, group: Sequence[_Waiting]) -> None:
         if not group:
             return
         GROUP_SIZE.observe(len(group))
         try:
-            outcomes = await self._store([post for post, _ in group])
+            outcomes = await self._store([waiting.post for waiting in group])
         except asyncpg.DataError as error:
             # The values of one post do not fit: it alone fails, so each goes by itself.
             if len(group) > 1:
@@ -167,9 +187,9 @@ class Poster:
             await self._drop_connection()
             _fail(group, PostingUnavailableError())
         else:
-            for (_, answer), outcome in zip(group, outcomes, strict=True):
-                if not answer.done():
-                    answer.set_result(outcome)
+            for waiting, outcome in zip(group, outcomes, strict=True):
+                if not waiting.answer.done():
+                    waiting.answer.set_result(outcome)
 
     async def _store(self, posts: Sequence[Post]) -> list[Outcome]:
         if self._connection is None or self._connection.is_closed():
@@ -199,15 +219,10 @@ class Poster:
             connection.terminate()
 
 
-def _give_up(answer: "asyncio.Future[Outcome]") -> None:
-    if not answer.done():
-        answer.set_exception(PostingUnavailableError())
-
-
 def _fail(group: Sequence[_Waiting], error: Exception) -> None:
-    for _, answer in group:
-        if not answer.done():
-            answer.set_exception(error)
+    for waiting in group:
+        if not waiting.answer.done():
+            waiting.answer.set_exception(error)
 
 
 def _recorded(post: Post, row: asyncpg.Record) -> Recorded:

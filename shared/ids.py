@@ -27,7 +27,8 @@ def now() -> datetime:
 
 def rfc3339(time: datetime) -> str:
     """RFC 3339 in UTC with milliseconds: `2026-11-21T09:30:00.123Z`."""
-    return time.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+    in_utc = time if time.tzinfo is UTC else time.astimezone(UTC)
+    return in_utc.isoformat(timespec="milliseconds")[: -len("+00:00")] + "Z"
 
 
 def _fitting_uuid(text: str) -> str:

@@ -77,7 +77,10 @@ def http_middleware(service: str) -> Middleware:
         status = _CLIENT_GONE
         with request_context(request_id, _traceparent_of(request)):
             try:
-                with span(f"{request.method} {_route_of(request)}", service=service):
+                if tracing.enabled():
+                    with _recorded(f"{request.method} {_route_of(request)}", {"service": service}):
+                        response = await handler(request)
+                else:
                     response = await handler(request)
                 status = response.status
             except web.HTTPException as answer:

@@ -1,10 +1,11 @@
 """Posts whose events the leader publishes without reading them again, on a real PostgreSQL."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
 from random import random
+from typing import Any
 
 import asyncpg
 import orjson
@@ -18,7 +19,7 @@ from chat_api import term
 from chat_api.access import lock_chat
 from chat_api.announcements import chat_read
 from chat_api.database import connect
-from chat_api.outbox import event_of, record
+from chat_api.outbox import Recorded, event_of, record
 from chat_api.posting import Poster
 from chat_api.relay import Relay
 from shared.events import Event
@@ -63,6 +64,18 @@ class Broker(Ear):
             while len(self.came) < number:
                 self._came_more.clear()
                 await self._came_more.wait()
+
+
+class Prompt(Broker):
+    """Notes what it is handed before anybody awaits it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.handed = 0
+
+    def publish(self, events: Sequence[Event]) -> Coroutine[Any, Any, None]:
+        self.handed += len(events)
+        return super().publish(events)
 
 
 class Instance:
@@ -204,6 +217,35 @@ async def test_a_post_waits_for_the_confirm_of_one_of_its_chat_alone(
         recorded = [row["id"] for row in await fresh.events(chat)]
         assert [each.id for each in broker.heard if each.subject == chat] == recorded
         assert all(row["published_at"] for row in await fresh.events(chat))
+
+
+async def test_a_post_is_on_its_way_before_it_is_answered(
+    fresh: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The relay hands it over in the step that learns of its commit, unless one of its chat is in the way."""
+    user, broker = await fresh.user(), Prompt()
+    chat = await fresh.chat(user)
+    async with relaying_without_a_look(fresh, broker, monkeypatch) as instance:
+        offer = instance.relay.offer
+        handed: list[int] = []
+
+        def offered(recorded: Sequence[Recorded]) -> bool:
+            taken = offer(recorded)
+            handed.append(broker.handed)
+            return taken
+
+        monkeypatch.setattr(instance.relay, "offer", offered)
+        before = broker.handed
+        for number in range(1, 4):
+            await instance.poster.post(post_of(chat, user))
+            await broker.until(number)
+        assert handed == [before + 1, before + 2, before + 3]
+        broker.hold(chat)
+        for _ in range(3):
+            await instance.poster.post(post_of(chat, user))
+        assert handed[3:] == [before + 4] * 3
+        broker.held.pop(chat).set()
+        await broker.until(6)
 
 
 async def test_many_posts_wait_for_what_is_on_its_way_and_go_together(

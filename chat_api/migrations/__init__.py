@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from chat_api.database import connect, driver_url
 
-HEAD: Final = "0004"
+HEAD: Final = "0005"
 _FOLDER: Final = Path(__file__).parent
 _LOCK: Final = 7_262_171_001
 """Advisory lock key: two programs that migrate at once take turns."""

@@ -162,6 +162,8 @@ async def test_a_leader_whose_bus_is_slow_goes_on_leading(fresh: Database) -> No
     slow.seconds = SILENCE_SECONDS + 1
     async with relaying(fresh.url, slow):
         await tell(fresh, event("one"))
+        async with asyncio.timeout(10):
+            await slow.asked.wait()  # it leads, however long it took to connect
         async with relaying(fresh.url, other):
             await slow.until(1)
             slow.seconds = 0

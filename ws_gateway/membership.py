@@ -82,13 +82,16 @@ class Membership:
             return
         subscription.ended = True
         subscription.held = None
-        subscription.socket.chats.pop(subscription.room, None)
+        socket = subscription.socket
+        socket.chats.pop(subscription.room, None)
+        if socket.own is subscription:
+            socket.own = None
         self._rooms.leave(subscription)
         ROOMS.set(len(self._rooms))
         if subscription.leased:
             self._tasks.create_task(self._leases.drop(subscription.room))
         if subscription.present:
-            self._presence.left(chat_of(subscription.room), subscription.socket.user_id)
+            self._presence.left(chat_of(subscription.room), socket.user_id)
 
     def leave_all(self, socket: Socket) -> None:
         """Takes a socket out of every room: no frame of any room reaches it any more."""

@@ -152,6 +152,7 @@ class StockServer:
     def _lost(self, eio_sid: str, reason: str) -> None:
         if (polled := self._polled.pop(eio_sid, None)) is not None:
             self._sessions.lost(polled, reason)
+            del polled.socket_of_engine.handle_post_request  # which holds it in turn
             asyncio.get_running_loop().call_soon(_end_reader, polled.socket_of_engine)
 
 
@@ -243,7 +244,7 @@ class Polled(OverWebSocket):
         engine.upgrading, engine.upgraded = False, True
         self._websocket = websocket
         websocket.owner = self
-        engine.queue.pour_into(self._pour)
+        engine.queue.pour_into(partial(_pour, websocket))
 
     def not_upgraded(self) -> None:
         """The WebSocket was not what it was asked for: polling goes on."""
@@ -257,18 +258,6 @@ class Polled(OverWebSocket):
         """The WebSocket is no more."""
         self._sessions.lost(self, TRANSPORT_CLOSE)
         self.close()
-
-    def _pour(self, packet: Any) -> None:
-        """Takes what python-engineio queues: pings, and the end."""
-        websocket = self._websocket
-        if websocket is None:
-            return
-        if packet is None:
-            websocket.close()
-        elif isinstance(packet, _Message):
-            websocket.send(packet.frame)
-        else:
-            websocket.send(Wire(text_frame(packet.encode().encode())))
 
 
 class Upgrade:
@@ -336,6 +325,16 @@ def _end_reader(connection: Any) -> None:
     if not connection.upgraded:
         connection.queue.put_nowait(eio.Packet(eio.NOOP))  # an open poll has to be answered with something
     connection.queue.put_nowait(None)
+
+
+def _pour(websocket: WebSocket, packet: Any) -> None:
+    """Sends what python-engineio queues: pings, and the end."""
+    if packet is None:
+        websocket.close()
+    elif isinstance(packet, _Message):
+        websocket.send(packet.frame)
+    else:
+        websocket.send(Wire(text_frame(packet.encode().encode())))
 
 
 def _only_answers_a_poll(packet: Any) -> bool:

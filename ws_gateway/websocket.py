@@ -284,11 +284,11 @@ class WebSocket(asyncio.Protocol):
     def connection_lost(self, _: Exception | None) -> None:
         """The connection is no more."""
         self.closing = True
-        self._pending = None
-        self._fragments = None
+        self._pending = self._rest = self._fragments = None
         self._wake_writers()
         self._all.lost(self)
-        self.owner.lost()
+        owner, self.owner = self.owner, _NOBODY
+        owner.lost()
 
     def _take(self, data: bytes, at: int) -> int | None:
         """Handles the frame at `at`; its size, or None when it is not all there."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 import structlog
+from aiohttp import ClientConnectionResetError
 from aiohttp.http_exceptions import HttpProcessingError
 from structlog.typing import EventDict, Processor, WrappedLogger
 
@@ -41,7 +42,8 @@ def configure(service: str, *, as_json: bool, level: str) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=max(threshold, logging.WARNING), force=True)
-    logging.getLogger("aiohttp.server").addFilter(_not_what_was_sent)
+    for each in (_not_what_was_sent, _not_who_has_gone):
+        logging.getLogger("aiohttp.server").addFilter(each)
     logging.captureWarnings(capture=True)
 
 
@@ -55,6 +57,15 @@ def _not_what_was_sent(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
     if isinstance(error, HttpProcessingError):
         structlog.get_logger().info("http.malformed", error=type(error).__name__)
+        return False
+    return True
+
+
+def _not_who_has_gone(record: logging.LogRecord) -> bool:
+    """Takes it for no failure that a client goes before it is told to send its body (`Expect`)."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, ClientConnectionResetError):
+        structlog.get_logger().info("http.gone")
         return False
     return True
 

@@ -44,7 +44,7 @@ def member_changed(type_: str, name: str, chat_id: str, user_id: str, body: str)
 def message_created(
     chat_id: str,
     message_id: str,
-    body: str,
+    body: bytes,
     *,
     seq: int,
     users: Sequence[str],
@@ -55,7 +55,7 @@ def message_created(
     """`new-msg` for the chat, and `chat-activity` for its members; as the SQL that stores it records it."""
     return Event(
         type=events.MESSAGE_CREATED,
-        body=body.encode(),
+        body=body,
         source=SOURCE,
         subject=chat_id,
         name="new-msg",

@@ -198,15 +198,22 @@ class Poster:
         columns = zip(*posts, strict=True)
         leads = self._outbox is not None and self._outbox.leads
         rows = await self._connection.fetch(_STATEMENT, *map(list, columns), not leads)
+        outcomes = [Outcome(_VERDICTS[row["verdict"]], (row["body"] or "").encode()) for row in rows]
         if leads:
-            await self._hand_over(self._connection, posts, rows)
-        return [Outcome(_VERDICTS[row["verdict"]], (row["body"] or "").encode()) for row in rows]
+            await self._hand_over(self._connection, posts, rows, outcomes)
+        return outcomes
 
     async def _hand_over(
-        self, connection: asyncpg.Connection, posts: Sequence[Post], rows: Sequence[asyncpg.Record]
+        self,
+        connection: asyncpg.Connection,
+        posts: Sequence[Post],
+        rows: Sequence[asyncpg.Record],
+        outcomes: Sequence[Outcome],
     ) -> None:
         recorded = [
-            _recorded(post, row) for post, row in zip(posts, rows, strict=True) if row["position"] is not None
+            _recorded(post, row, outcome.body)
+            for post, row, outcome in zip(posts, rows, outcomes, strict=True)
+            if row["position"] is not None
         ]
         assert self._outbox is not None  # it led a moment ago  # noqa: S101
         if recorded and not self._outbox.offer(recorded):
@@ -225,11 +232,11 @@ def _fail(group: Sequence[_Waiting], error: Exception) -> None:
             waiting.answer.set_exception(error)
 
 
-def _recorded(post: Post, row: asyncpg.Record) -> Recorded:
+def _recorded(post: Post, row: asyncpg.Record, body: bytes) -> Recorded:
     event = message_created(
         post.chat_id,
         post.message_id,
-        row["body"],
+        body,
         seq=row["seq"],
         users=row["users"],
         time=row["time"],

@@ -7,6 +7,7 @@ gateways tell which rooms they hold no longer (Redis pub/sub), and what is remem
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Final, NoReturn
 
 import structlog
@@ -15,19 +16,26 @@ from redis.asyncio.client import PubSub
 
 from shared.cancellation import heed_the_end
 from shared.events import Event
-from shared.interest.store import DROPPED, REDIS_ERRORS, dropped_rooms
+from shared.interest.store import DROPPED, REDIS_ERRORS, rooms_of
 from shared.runtime import backoff
 
 log = structlog.get_logger()
 
-Rooms = tuple[str, ...]
-_Kind = tuple[Rooms, bool]
-
+_Kind = tuple[tuple[str, ...], bool]
 _NOWHERE: Final[_Kind] = ((), False)
 _MOST_ROOMS: Final = 100_000
 """More are forgotten, all at once: it takes one look each to know them again."""
 _POLL_SECONDS: Final = 2.0
 """For how long a subscription is listened to at once; a client of Redis takes longer silence for a loss."""
+
+
+@dataclass(slots=True)
+class _Found:
+    """Who held the rooms of events of a kind; `asked` and `users` are those of the last."""
+
+    users: tuple[str, ...]
+    asked: bytes
+    holders: frozenset[str]
 
 
 class InterestMemory:
@@ -36,7 +44,7 @@ class InterestMemory:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._hears = False
-        self._found: dict[_Kind, tuple[Rooms, frozenset[str]]] = {}
+        self._found: dict[_Kind, _Found] = {}
         self._kinds: dict[str, set[_Kind]] = {}
 
     def guess(self, event: Event) -> frozenset[str] | None:
@@ -45,21 +53,29 @@ class InterestMemory:
         if kind == _NOWHERE:
             return frozenset()
         found = self._found.get(kind)
-        return None if found is None else found[1]
+        return None if found is None else found.holders
 
-    def learn(self, event: Event, rooms: Rooms, holders: frozenset[str]) -> None:
-        """It was looked who holds `rooms`, to which the event goes."""
+    def asked(self, event: Event) -> bytes | None:
+        """What was asked about the rooms of this very event; None where nothing is remembered."""
+        found = self._found.get(_kind(event))
+        return found.asked if found is not None and found.users == event.users else None
+
+    def learn(self, event: Event, asked: bytes, holders: frozenset[str]) -> None:
+        """It was asked who holds the event's rooms."""
         if not self._hears:
             return
         kind = _kind(event)
         known = self._found.get(kind)
-        if known is None or known[0] != rooms:
-            self._forget(kind)
-            if len(self._kinds) + len(rooms) > _MOST_ROOMS:
-                self._forget_all()
-            for room in rooms:
-                self._kinds.setdefault(room, set()).add(kind)
-        self._found[kind] = rooms, holders
+        if known is not None and known.asked == asked:
+            known.holders = holders
+            return
+        self._forget(kind)
+        rooms = rooms_of(asked)
+        if len(self._kinds) + len(rooms) > _MOST_ROOMS:
+            self._forget_all()
+        for room in rooms:
+            self._kinds.setdefault(room, set()).add(kind)
+        self._found[kind] = _Found(event.users, asked, holders)
 
     async def run(self) -> NoReturn:
         """Listens to who leaves rooms, until cancelled."""
@@ -87,8 +103,8 @@ class InterestMemory:
                 self._forget(kind)
 
     def _forget(self, kind: _Kind) -> None:
-        rooms, _ = self._found.pop(kind, ((), None))
-        for room in rooms:
+        found = self._found.pop(kind, None)
+        for room in rooms_of(found.asked) if found is not None else ():
             kinds = self._kinds[room]
             kinds.discard(kind)
             if not kinds:
@@ -114,4 +130,4 @@ async def _heard(subscription: PubSub) -> AsyncIterator[list[str] | None]:
         if message["type"] == "subscribe":
             yield None
         elif message["type"] == "message":
-            yield dropped_rooms(message["data"])
+            yield rooms_of(message["data"])

@@ -11,15 +11,14 @@ from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 
 from shared.events import Event, user_room
-from shared.interest.memory import InterestMemory, Rooms
+from shared.interest.memory import InterestMemory
 from shared.interest.store import (
     EPOCH,
     FORGOTTEN_SECONDS,
     GATEWAYS,
-    KEY_END,
     REDIS_ERRORS,
     STALE_SECONDS,
-    room_key,
+    keys_of,
     seconds,
     text,
 )
@@ -104,12 +103,12 @@ class InterestReader:
         One round trip, however many events; none where no event has rooms. `first` is written before it is
         looked: who comes too late to be found here finds it written.
         """
-        rooms = [_rooms_of(event) for event in events]
-        asked = list(dict.fromkeys(one for one in rooms if one))
+        keys = [self._keys_of(event) for event in events]
+        asked = list(dict.fromkeys(one for one in keys if one))
         holders = await self._holders(asked, first)
-        answers = [holders.get(one) if one else _roomless(one) for one in rooms]
+        answers = [holders.get(one) if one else _roomless(one) for one in keys]
         if self._memory is not None and holders:
-            for event, one, answer in zip(events, rooms, answers, strict=True):
+            for event, one, answer in zip(events, keys, answers, strict=True):
                 if one and answer is not None:
                     self._memory.learn(event, one, answer)
         unknown = answers.count(None)
@@ -117,7 +116,14 @@ class InterestReader:
         _known.inc(len(answers) - unknown)
         return answers
 
-    async def _holders(self, asked: Sequence[Rooms], first: Write | None) -> dict[Rooms, frozenset[str]]:
+    def _keys_of(self, event: Event) -> bytes | None:
+        """The keys of the rooms of those who get something from it; None for everywhere."""
+        if event.everywhere:
+            return None
+        remembered = None if self._memory is None else self._memory.asked(event)
+        return remembered or keys_of((*event.rooms, *map(user_room, event.users)))
+
+    async def _holders(self, asked: Sequence[bytes], first: Write | None) -> dict[bytes, frozenset[str]]:
         """Who holds each of `asked`; empty when that cannot be known."""
         if not asked or monotonic() < self._skip_until:
             return {}
@@ -137,8 +143,8 @@ class InterestReader:
             for one, names in zip(asked, members, strict=True)
         }
 
-    async def _read(self, asked: Sequence[Rooms], first: Write | None) -> list[Any]:
-        rooms = _ROOMS_END.join(KEY_END.join(room_key(room).encode() for room in one) for one in asked)
+    async def _read(self, asked: Sequence[bytes], first: Write | None) -> list[Any]:
+        rooms = _ROOMS_END.join(asked)
         if first is None:
             found: list[Any] = await self._redis.eval(_LOOK, 0, rooms)
             return found
@@ -150,13 +156,8 @@ class InterestReader:
         return found
 
 
-def _rooms_of(event: Event) -> Rooms | None:
-    """The rooms of those who get something from it; None for everywhere."""
-    return None if event.everywhere else (*event.rooms, *map(user_room, event.users))
-
-
-def _roomless(rooms: Rooms | None) -> frozenset[str] | None:
-    return None if rooms is None else frozenset()
+def _roomless(keys: bytes | None) -> frozenset[str] | None:
+    return None if keys is None else frozenset()
 
 
 def _sorted_by_age(beats: Sequence[bytes | str], now: float) -> tuple[frozenset[str], frozenset[str]]:

@@ -1,5 +1,6 @@
 """The keys and times that readers and holders of interest agree on."""
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 from redis.exceptions import RedisError
@@ -31,10 +32,14 @@ def room_key(room: str) -> str:
     return _ROOM + room
 
 
-def dropped_rooms(told: bytes | str) -> list[str]:
-    """The rooms of which a message on `DROPPED` tells."""
-    keys = told.split(KEY_END) if isinstance(told, bytes) else [told]
-    return [text(key).removeprefix(_ROOM) for key in keys]
+def keys_of(rooms: Iterable[str]) -> bytes:
+    """The keys of the sets of instances that hold these rooms, joined by `KEY_END`."""
+    return KEY_END.join([room_key(room).encode() for room in rooms])
+
+
+def rooms_of(keys: bytes) -> list[str]:
+    """The rooms with these keys, which are joined by `KEY_END`."""
+    return [key.decode().removeprefix(_ROOM) for key in keys.split(KEY_END)]
 
 
 def seconds(time: Any) -> float:

@@ -1,7 +1,8 @@
 """Which gateways hold which rooms, so that an event goes to those only.
 
-Gateways keep their rooms in Redis by `InterestLeases`; whoever publishes asks `InterestReader` right before.
-The rule: never wrong, only slower. Where the answer cannot be known, it is "every gateway".
+Gateways keep their rooms in Redis by `InterestLeases`; whoever publishes asks `InterestReader` right before,
+or right after if an `InterestMemory` has a guess. The rule: never wrong, only slower. Where the answer cannot
+be known, it is "every gateway".
 
 What is in Redis:
 
@@ -12,6 +13,9 @@ What is in Redis:
   registered gives its heartbeat as stale already.
 - `roomcast:interest:epoch`, the time from which the store is to be trusted. It is missing in a Redis that
   came back empty; the first heartbeat sets it 2.5 s ahead, by when every living gateway has come back too.
+
+On the channel `roomcast:interest:dropped` gateways tell which rooms they hold no longer, so that nobody is
+remembered who has left. Nothing depends on it but that.
 
 So a Redis that forgets everything is safe, but one that remembers wrongly is not: it must not restore an old
 snapshot. Run it without persistence (`--save "" --appendonly no`).

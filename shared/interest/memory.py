@@ -86,6 +86,7 @@ class InterestMemory:
                     await subscription.subscribe(DROPPED)
                     async for rooms in _heard(subscription):
                         if rooms is None:
+                            self._forget_all()  # the client may have subscribed anew by itself
                             self._hears, pauses = True, backoff()
                         else:
                             self._left(rooms)

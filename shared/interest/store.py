@@ -39,7 +39,7 @@ def keys_of(rooms: Iterable[str]) -> bytes:
 
 def rooms_of(keys: bytes) -> list[str]:
     """The rooms with these keys, which are joined by `KEY_END`."""
-    return [key.decode().removeprefix(_ROOM) for key in keys.split(KEY_END)]
+    return [key.decode(errors="replace").removeprefix(_ROOM) for key in keys.split(KEY_END)]
 
 
 def seconds(time: Any) -> float:

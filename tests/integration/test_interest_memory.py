@@ -12,7 +12,7 @@ from servers import RedisServer
 from shared.bus import Routed
 from shared.bus.publisher import EventPublisher
 from shared.events import MESSAGE_CREATED, REPLY_FINISHED, Event
-from shared.interest import InterestLeases, InterestMemory, InterestReader, leases, memory, reader
+from shared.interest import InterestLeases, InterestMemory, InterestReader, leases, memory, reader, store
 
 BOUND = 15.0
 
@@ -213,3 +213,12 @@ async def test_it_remembers_so_many_rooms(
             assert len(publishing.memory._kinds) <= 6
         assert publishing.reader.guess([message("0", "u", "v0")]) is None
         assert publishing.reader.guess([message("9", "u", "v9")]) == [frozenset("a")]
+
+
+async def test_nonsense_on_the_channel_harms_nobody(redis: Redis, publishing: Publishing) -> None:
+    """What is no room is passed over, and the next that is said is heard."""
+    async with gateway(redis, "a", "chat:1", "chat:2") as a:
+        await publishing.knows(message(), "a")
+        await redis.publish(store.DROPPED, b"\xfe\xff\xff nonsense")
+        await a.drop("chat:1")
+        await until(lambda: publishing.reader.guess([message()]) is None)

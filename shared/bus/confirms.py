@@ -73,6 +73,7 @@ class ConfirmProtocol(FrameProtocol):
         self._futures = loop
         self._transport: asyncio.WriteTransport | None = None
         self._frame_max = _FRAME_MAX
+        self._lost = ""
         self._published = 0
         self._waiting: dict[int, Batch] = {}
         self._returning: Content | None = None
@@ -89,8 +90,11 @@ class ConfirmProtocol(FrameProtocol):
         self._frame_max = min(frame_max or _FRAME_MAX, _FRAME_MAX)
 
     def publish(self, messages: Sequence[Outgoing]) -> Batch:
-        """Writes messages, in order; they are on their way when it returns."""
+        """Writes messages, in order; they are on their way when it returns, or lost with the link."""
         batch = Batch(len(messages), self._futures.create_future())
+        if self._lost:
+            batch.lose(self._lost)
+            return batch
         frames = []
         first = self._published + 1
         for number, message in enumerate(messages, first):
@@ -102,12 +106,16 @@ class ConfirmProtocol(FrameProtocol):
         self._published += len(messages)
         self._waiting.update(dict.fromkeys(range(first, self._published + 1), batch))
         assert self._transport is not None  # it is connected  # noqa: S101
-        self._transport.write(b"".join(frames))
+        try:
+            self._transport.write(b"".join(frames))
+        except (RuntimeError, OSError) as error:
+            # uvloop's for a connection that was reset, until it says that it is lost.
+            self.lose(repr(error))
         return batch
 
     def lose(self, why: str) -> None:
         """The link is of no use any more: nothing will be answered."""
-        self._channel = -1
+        self._lost = why
         waiting, self._waiting = self._waiting, {}
         for batch in dict.fromkeys(waiting.values()):
             batch.lose(why)

@@ -1,11 +1,13 @@
 """A private PostgreSQL: the server that the embedded database consists of, on TCP."""
 
+import asyncio
 import importlib.util
 import itertools
 import os
 import shutil
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -69,8 +71,19 @@ class PostgresServer:
         await self._process.end(signal.SIGINT)
 
     async def kill(self) -> None:
-        """SIGKILL to the server and all its children: a crash, which the next start recovers from."""
+        """SIGKILL to the server and all its children: a crash, which the next start recovers from.
+
+        Returns when all of them are gone: each is in a session of its own, and holds the shared memory that a
+        server finds in use otherwise.
+        """
+        children = _children(self.pid) if self._process.running else []
         self._process.kill()
+        for child in children:
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+        async with asyncio.timeout(_START_SECONDS):
+            while any(map(_is_there, children)):  # noqa: ASYNC110  they are not ours to wait for
+                await asyncio.sleep(0.005)
 
     async def remove(self) -> None:
         """Stops it for good and deletes its data."""
@@ -125,3 +138,15 @@ class PostgresServer:
             return False
         await connection.close()
         return True
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _is_there(pid: int) -> bool:
+    """Whether it runs; one that has ended, and that nobody has asked for, does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False

@@ -196,6 +196,23 @@ async def test_what_is_not_answered_when_the_link_is_lost_is_lost(publishing: Pu
     assert all(batch.settled.done() for batch in (first, second, third))
 
 
+async def test_what_cannot_be_written_is_lost(
+    publishing: Publishing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection that was reset says so with an error, some time before it is told to be lost."""
+
+    def reset(_: bytes) -> None:
+        raise RuntimeError("unable to perform operation on <TCPTransport closed=True>; the handler is closed")
+
+    before = publishing.publish(1)
+    monkeypatch.setattr(publishing.broker, "write", reset)
+    batch = publishing.publish(2)
+    assert batch.settled.done()
+    assert "the handler is closed" in batch.lost
+    assert before.lost == batch.lost
+    assert publishing.publish(1).lost == batch.lost
+
+
 async def test_other_answers_on_the_channel_are_aiormqs(publishing: Publishing) -> None:
     """Such as the end of the channel; a content that nobody gave back, too."""
     others = [commands.Channel.Close(404, "no exchange", 60, 40), commands.Queue.DeclareOk("q", 0, 0)]

@@ -61,11 +61,12 @@ async def read_body(request: web.Request) -> bytes:
         first = await request.content.readany()
         if len(first) == length and hdrs.CONTENT_ENCODING not in request.headers:
             return first  # all of it, as nearly always
-        body = bytearray(first)
-        while chunk := await request.content.readany():
+        body, chunk = bytearray(), first
+        while chunk:
             body += chunk
             if len(body) > MAX_BODY_BYTES:
                 raise TooLarge
+            chunk = await request.content.readany()
     except web.RequestPayloadError as error:
         raise BadJson("The body's coding is broken.") from error
     return bytes(body)

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from math import inf
 from typing import Final, NamedTuple, Protocol
 
 import asyncpg
@@ -123,6 +124,7 @@ class Poster:
         self._in_flight: Sequence[_Waiting] = ()
         self._arrived = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
+        self._give_up_at = inf
 
     async def post(self, post: Post) -> Outcome:
         """Stores a post; returns its verdict, never AGAIN.
@@ -155,9 +157,15 @@ class Poster:
         answer: asyncio.Future[Outcome] = loop.create_future()
         self._waiting.append(_Waiting(post, answer, until))
         self._arrived.set()
-        if self._timer is None:
-            self._timer = loop.call_at(until, self._give_up)
+        if until < self._give_up_at:
+            self._wait_until(until)
         return answer
+
+    def _wait_until(self, until: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._give_up_at = until
+        self._timer = asyncio.get_running_loop().call_at(until, self._give_up) if until < inf else None
 
     def _give_up(self) -> None:
         """Waits no longer for what has no verdict in time; one timer for all, as hardly any ever needs it."""
@@ -166,8 +174,7 @@ class Poster:
         for each in pending:
             if each.until <= loop.time() + _TIMER_SECONDS:
                 each.answer.set_exception(PostingUnavailableError())
-        left = [each.until for each in pending if not each.answer.done()]
-        self._timer = loop.call_at(min(left), self._give_up) if left else None
+        self._wait_until(min((each.until for each in pending if not each.answer.done()), default=inf))
 
     async def _settle(self, group: Sequence[_Waiting]) -> None:
         if not group:

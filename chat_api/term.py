@@ -183,8 +183,8 @@ class Term:
                 rest.append(each)
                 busy.update(each.event.rooms)
         if batch:
-            self._next = rest
             task = asyncio.create_task(self._publisher.publish([each.event for each in batch]))
+            self._next = rest
             task.add_done_callback(self._on_published)
             self._publishing[task] = batch
 
@@ -193,8 +193,12 @@ class Term:
             self._awake.set()
             return
         self._note(task)
-        if self._next and self._idle:
+        if not self._next:
+            return
+        if self._idle:
             self._publish_next()
+        else:
+            self._awake.set()
 
     def _reap(self) -> None:
         """Takes note of the batches that are confirmed.

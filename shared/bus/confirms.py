@@ -71,7 +71,7 @@ class ConfirmProtocol(FrameProtocol):
     def __init__(self, reader: asyncio.StreamReader, *, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(reader, loop=loop)
         self._futures = loop
-        self._transport: asyncio.WriteTransport | None = None
+        self._writing: asyncio.WriteTransport | None = None  # the base class has a `_transport`, and drops it
         self._frame_max = _FRAME_MAX
         self._lost = ""
         self._published = 0
@@ -82,7 +82,12 @@ class ConfirmProtocol(FrameProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called with the connection."""
         super().connection_made(transport)
-        self._transport = cast("asyncio.WriteTransport", transport)  # uvloop's are none by inheritance
+        self._writing = cast("asyncio.WriteTransport", transport)  # uvloop's are none by inheritance
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called when there is no connection any more."""
+        self.lose(repr(exc or "the connection was closed"))
+        super().connection_lost(exc)
 
     def open(self, channel: int, *, frame_max: int) -> None:
         """From now on that channel, which is in confirm mode, is published on here, and only here."""
@@ -92,7 +97,7 @@ class ConfirmProtocol(FrameProtocol):
     def publish(self, messages: Sequence[Outgoing]) -> Batch:
         """Writes messages, in order; they are on their way when it returns, or lost with the link."""
         batch = Batch(len(messages), self._futures.create_future())
-        if self._lost:
+        if self._lost or not messages:
             batch.lose(self._lost)
             return batch
         frames = []
@@ -105,11 +110,11 @@ class ConfirmProtocol(FrameProtocol):
         # Nothing is counted that cannot be written.
         self._published += len(messages)
         self._waiting.update(dict.fromkeys(range(first, self._published + 1), batch))
-        assert self._transport is not None  # it is connected  # noqa: S101
+        assert self._writing is not None  # it is connected  # noqa: S101
         try:
-            self._transport.write(b"".join(frames))
+            self._writing.write(b"".join(frames))
         except (RuntimeError, OSError) as error:
-            # uvloop's for a connection that was reset, until it says that it is lost.
+            # A connection that was reset, or is being closed, and is not told to be lost yet.
             self.lose(repr(error))
         return batch
 

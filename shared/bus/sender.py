@@ -96,7 +96,7 @@ class Sender:
 
     def _give_up(self, batch: Batch) -> None:
         """Has the link made anew: what this one still holds would pile up with every new try."""
-        if batch.settled.done():
+        if not batch.missing or batch.lost:
             return
         batch.lose(f"no answer within {CONFIRM_BOUND_SECONDS} s")
         if self._overdue is not None and not self._overdue.done():

@@ -52,11 +52,11 @@ for number, room in ipairs(KEYS) do
   end
 end
 if held < #KEYS then
-  redis.call('PUBLISH', '{DROPPED}', table.concat(KEYS, '\\255', held + 1))
+  redis.pcall('PUBLISH', '{DROPPED}', table.concat(KEYS, '\\255', held + 1))
 end
 """
-"""Registers the first so many of the rooms, takes the instance out of the rest, and tells so: one answer for
-all."""
+"""Registers the first so many of the rooms, takes the instance out of the rest, and tells so, if it may: one
+answer for all."""
 
 Missed = Callable[[frozenset[str] | None], None]
 

@@ -2,7 +2,8 @@
 
 Who has come since is not in it: whoever publishes by a guess looks right after, and publishes once more to
 those who were missing. So a guess that is wrong costs time, never an event. Of who has gone since it knows:
-gateways tell which rooms they hold no longer (Redis pub/sub), and what is remembered of these is forgotten.
+gateways tell which rooms they hold no longer (Redis pub/sub), and what is remembered of these is forgotten. A
+gateway that held only the rooms of members may get one event too many.
 """
 
 import asyncio
@@ -21,10 +22,10 @@ from shared.runtime import backoff
 
 log = structlog.get_logger()
 
-_Kind = tuple[tuple[str, ...], bool]
-_NOWHERE: Final[_Kind] = ((), False)
-_MOST_ROOMS: Final = 100_000
-"""More are forgotten, all at once: it takes one look each to know them again."""
+Kind = tuple[tuple[str, ...], bool]
+_NOWHERE: Final[Kind] = ((), False)
+_MOST_NAMES: Final = 100_000
+"""Of rooms and members, some 14 MB; with more, all are forgotten: one look each, and they are known again."""
 _POLL_SECONDS: Final = 2.0
 """For how long a subscription is listened to at once; a client of Redis takes longer silence for a loss."""
 
@@ -44,12 +45,13 @@ class InterestMemory:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._hears = False
-        self._found: dict[_Kind, _Found] = {}
-        self._kinds: dict[str, set[_Kind]] = {}
+        self._found: dict[Kind, _Found] = {}
+        self._kinds: dict[str, set[Kind]] = {}
+        self._names = 0
 
     def guess(self, event: Event) -> frozenset[str] | None:
         """Who held the rooms of the last event that went where this one goes; None when that is not known."""
-        kind = _kind(event)
+        kind = kind_of(event)
         if kind == _NOWHERE:
             return frozenset()
         found = self._found.get(kind)
@@ -57,25 +59,26 @@ class InterestMemory:
 
     def asked(self, event: Event) -> bytes | None:
         """What was asked about the rooms of this very event; None where nothing is remembered."""
-        found = self._found.get(_kind(event))
+        found = self._found.get(kind_of(event))
         return found.asked if found is not None and found.users == event.users else None
 
     def learn(self, event: Event, asked: bytes, holders: frozenset[str]) -> None:
         """It was asked who holds the event's rooms."""
         if not self._hears:
             return
-        kind = _kind(event)
+        kind = kind_of(event)
         known = self._found.get(kind)
         if known is not None and known.asked == asked:
             known.holders = holders
             return
         self._forget(kind)
-        rooms = rooms_of(asked)
-        if len(self._kinds) + len(rooms) > _MOST_ROOMS:
+        found = _Found(event.users, asked, holders)
+        if self._names + _names(kind, found) > _MOST_NAMES:
             self._forget_all()
-        for room in rooms:
+        for room in event.rooms:
             self._kinds.setdefault(room, set()).add(kind)
-        self._found[kind] = _Found(event.users, asked, holders)
+        self._found[kind] = found
+        self._names += _names(kind, found)
 
     async def run(self) -> NoReturn:
         """Listens to who leaves rooms, until cancelled."""
@@ -103,9 +106,12 @@ class InterestMemory:
             for kind in list(self._kinds.get(room, ())):
                 self._forget(kind)
 
-    def _forget(self, kind: _Kind) -> None:
+    def _forget(self, kind: Kind) -> None:
         found = self._found.pop(kind, None)
-        for room in rooms_of(found.asked) if found is not None else ():
+        if found is None:
+            return
+        self._names -= _names(kind, found)
+        for room in set(kind[0]):
             kinds = self._kinds[room]
             kinds.discard(kind)
             if not kinds:
@@ -114,11 +120,16 @@ class InterestMemory:
     def _forget_all(self) -> None:
         self._found.clear()
         self._kinds.clear()
+        self._names = 0
 
 
-def _kind(event: Event) -> _Kind:
+def kind_of(event: Event) -> Kind:
     """Events of one kind go to the same rooms, unless members came or went."""
     return event.rooms, bool(event.users)
+
+
+def _names(kind: Kind, found: _Found) -> int:
+    return len(kind[0]) + len(found.users)
 
 
 async def _heard(subscription: PubSub) -> AsyncIterator[list[str] | None]:

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 
 from shared.events import Event, user_room
-from shared.interest.memory import InterestMemory
+from shared.interest.memory import InterestMemory, Kind, kind_of
 from shared.interest.store import (
     EPOCH,
     FORGOTTEN_SECONDS,
@@ -88,9 +88,12 @@ class InterestReader:
         if self._memory is None:
             return None
         guesses = []
+        kinds: dict[str, Kind] = {}
         for event in events:
             guess = None if event.everywhere else self._memory.guess(event)
-            if guess is None:
+            kind = kind_of(event)
+            # A gateway might be in the guess of the later one alone of two kinds of event of a room.
+            if guess is None or any(kinds.setdefault(room, kind) != kind for room in event.rooms):
                 return None
             guesses.append(guess)
         return guesses

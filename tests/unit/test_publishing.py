@@ -2,9 +2,12 @@
 
 import asyncio
 import random
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, cast
 
 import pytest
+import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 from pamqp import body, commands, frame, header, heartbeat
@@ -211,6 +214,45 @@ async def test_what_cannot_be_written_is_lost(
     assert "the handler is closed" in batch.lost
     assert before.lost == batch.lost
     assert publishing.publish(1).lost == batch.lost
+
+
+@pytest.mark.parametrize("loops", [asyncio.new_event_loop, uvloop.new_event_loop])
+@pytest.mark.parametrize("end", ["fin", "rst", "aiormq"])
+def test_publishing_while_a_connection_ends_never_fails(loops: Callable[[], Any], end: str) -> None:
+    """In each turn of the event loop until it is known to be lost; what is published then is lost."""
+
+    async def publish_until_lost() -> None:
+        accepted: asyncio.Future[asyncio.StreamWriter] = asyncio.get_running_loop().create_future()
+        server = await asyncio.start_server(lambda _, writer: accepted.set_result(writer), "127.0.0.1")
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader()
+        protocol = ConfirmProtocol(reader, loop=loop)
+        port = server.sockets[0].getsockname()[1]
+        transport, _ = await loop.create_connection(lambda: protocol, "127.0.0.1", port)
+        protocol.open(CHANNEL, frame_max=FRAME_MAX)
+        writer = await accepted
+        if end == "aiormq":
+            transport.write_eof()
+        elif end == "rst":
+            writer.transport.abort()
+        else:
+            writer.close()
+        batches: list[Batch] = []
+        async with asyncio.timeout(10):
+            while not batches or not batches[-1].lost:
+                batches.append(protocol.publish([Outgoing("key", b"x" * 10_000)]))
+                await asyncio.sleep(0)
+                if len(batches) > 100:
+                    transport.close()
+        assert all(batch.settled.done() for batch in batches)
+        for each in (transport, writer.transport):
+            each.abort()
+        with suppress(OSError):
+            await writer.wait_closed()
+        server.close()
+
+    with asyncio.Runner(loop_factory=loops) as runner:
+        runner.run(publish_until_lost())
 
 
 async def test_other_answers_on_the_channel_are_aiormqs(publishing: Publishing) -> None:

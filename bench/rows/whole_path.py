@@ -26,7 +26,7 @@ CONNECTIONS: Final = 64
 SECONDS: Final = 5.0
 WARM_SECONDS: Final = 1.5
 RATE: Final = 100
-CALM_SECONDS: Final = 5.0
+CALM_SECONDS: Final = 15.0
 ARRIVAL_SECONDS: Final = 60.0
 _MILLI: Final = 1e3
 

@@ -15,12 +15,11 @@ from typing import Any, Final
 
 from shared.bus import Routed
 from shared.bus.framing import BATCH, JSON, fits_headers, headers_of, record_of
-from shared.bus.topology import ALL_GATEWAYS, EVENTS, FOLLOWED, QUEUE_OF, gateway_key
+from shared.bus.topology import ALL_GATEWAYS, EVENTS, OWN_MESSAGE, QUEUE_OF, gateway_key
 from shared.events import Event
 
 _FRAME_LIMIT: Final = 1024 * 1024
 """Bytes past which a batch goes on in a further message; brokers bound a message (RabbitMQ 4: 16 MiB)."""
-_OWN_MESSAGE: Final = FOLLOWED.union(QUEUE_OF)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +44,11 @@ def plan(batch: Sequence[Routed]) -> list[Outgoing]:
     messages = [
         _alone(routed.event, (), mandatory=routed.event.type in QUEUE_OF)
         for routed in batch
-        if routed.event.type in _OWN_MESSAGE
+        if routed.event.type in OWN_MESSAGE
     ]
     relayed = [routed for routed in batch if routed.gateways is None or routed.gateways]
     match relayed or batch:
-        case [Routed(event, gateways)] if event.type not in _OWN_MESSAGE:
+        case [Routed(event, gateways)] if event.type not in OWN_MESSAGE:
             messages += _lone(event, gateways)
         case _ if any(routed.gateways is None for routed in relayed):
             messages += _together((ALL_GATEWAYS,), [routed.event for routed in relayed])

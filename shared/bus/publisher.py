@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Coroutine, Iterable, Sequence
 from typing import Any
 
 from shared.bus import Bus, Routed
-from shared.bus.topology import FOLLOWED, QUEUE_OF
+from shared.bus.topology import OWN_MESSAGE
 from shared.events import Event
 from shared.interest import InterestReader
 from shared.interest.reader import Write
@@ -31,7 +31,9 @@ class EventPublisher:
         Raises:
             BusUnavailableError: not confirmed; publish all of them again.
         """
-        guessed = self._interest.guess(events) if first is None and all(map(_is_relayed, events)) else None
+        # What others than gateways take goes out once, so not before it is known who gets it.
+        may_guess = first is None and not any(event.type in OWN_MESSAGE for event in events)
+        guessed = self._interest.guess(events) if may_guess else None
         if guessed is None:
             return self._look_and_publish(events, first)
         return self._look_again(events, guessed, self._bus.publish(_routed(events, guessed)))
@@ -49,11 +51,6 @@ class EventPublisher:
         if missed:
             await self._bus.publish(missed)
         await sending
-
-
-def _is_relayed(event: Event) -> bool:
-    """Whether gateways alone get it: what others take goes out only once."""
-    return event.type not in QUEUE_OF and event.type not in FOLLOWED
 
 
 def _routed(events: Iterable[Event], gateways: Iterable[Gateways]) -> list[Routed]:

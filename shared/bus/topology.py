@@ -32,6 +32,8 @@ DEAD_TYPES_OF: Final = {WorkQueue.ASSISTANT_REQUESTS: (), WorkQueue.API_REPLIES:
 
 FOLLOWED: Final = frozenset({REPLY_CANCEL_REQUESTED})
 """The types that followers get; their events travel alone, under their type."""
+OWN_MESSAGE: Final = FOLLOWED.union(QUEUE_OF)
+"""The types that not only gateways take: each of their events is a message of its own, published once."""
 
 
 class TopologyMismatchError(BusUnavailableError, StartError):

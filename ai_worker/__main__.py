@@ -2,7 +2,7 @@
 
 from ai_worker.app import serve
 from ai_worker.settings import WorkerSettings
-from shared.process import run_service
+from shared.process.service import run_service
 
 
 def main() -> int:

@@ -20,7 +20,7 @@ from ai_worker.responder import Facts, Part, ResponderError, Restarted, TextDelt
 from ai_worker.run import AnyAgent, Bounds, Run
 from ai_worker.stream import MAX_CONTENT
 from shared.events import ReplyRequested
-from shared.runtime import backoff
+from shared.process.runtime import backoff
 
 log = structlog.get_logger()
 

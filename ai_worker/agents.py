@@ -11,7 +11,7 @@ from pydantic_ai.models import Model
 from ai_worker.agent_responder import Candidate
 from ai_worker.models import candidates
 from ai_worker.run import AnyAgent
-from shared.refusals import SettingsError
+from shared.config.start_errors import SettingsError
 
 
 def agent_at(path: str) -> AnyAgent:

@@ -15,12 +15,12 @@ from ai_worker.looks import look
 from ai_worker.settings import WorkerSettings
 from ai_worker.worker import Worker
 from shared.bus import Bus, WorkQueue
-from shared.drafts import Drafts
+from shared.http.health import ops_routes
 from shared.ids import new_id
 from shared.interest import InterestReader
-from shared.ops import ops_routes
-from shared.runtime import http_server
-from shared.telemetry import http_middleware
+from shared.process.runtime import http_server
+from shared.store.drafts import Drafts
+from shared.telemetry.setup import http_middleware
 
 DRAIN_SECONDS: Final = 15.0
 """For how long a stop waits for the replies that are being written; then another worker begins them anew."""

@@ -9,7 +9,6 @@ import structlog
 
 from ai_worker.stream import Chunk, Cut
 from shared.bus import BusUnavailableError
-from shared.drafts import ChunkWrite, ReplyCancelledError, ReplyGoneError, Standing
 from shared.events import (
     REPLY_FAILED,
     REPLY_FINISHED,
@@ -22,8 +21,9 @@ from shared.events import (
     numbered,
 )
 from shared.interest.reader import Write
+from shared.process.runtime import backoff
 from shared.reply_chunks import SOURCE, reply_chunk
-from shared.runtime import backoff
+from shared.store.drafts import ChunkWrite, ReplyCancelledError, ReplyGoneError, Standing
 
 Status = Literal["thinking", "tool_calling", "tool_completed"]
 

@@ -1,7 +1,7 @@
 """How a worker learns that a reply it writes is to end where it is.
 
-From the bus, at once. And should that have lost it, from Redis: with the next chunk (see `shared.drafts`), or
-at the look a second that this takes.
+From the bus, at once. And should that have lost it, from Redis: with the next chunk (see
+`shared.store.drafts`), or at the look a second that this takes.
 """
 
 import asyncio
@@ -12,9 +12,9 @@ from typing import Final, Protocol
 import structlog
 
 from ai_worker.stream import Cut
-from shared.cancellation import told_to_stop
-from shared.drafts import Standing
+from shared.concurrency.cancellation import told_to_stop
 from shared.events import Event, ReplyCancelRequested, UndecodableEventError, command_of
+from shared.store.drafts import Standing
 
 log = structlog.get_logger()
 

@@ -13,10 +13,10 @@ from typing import Any, Final
 from redis.asyncio.client import Pipeline
 
 from shared.bus import Bus, BusUnavailableError, Routed
-from shared.bus.publisher import EventPublisher
-from shared.cancellation import told_to_stop
+from shared.concurrency.cancellation import told_to_stop
 from shared.events import Event
 from shared.interest import InterestReader
+from shared.interest.publisher import EventPublisher
 from shared.interest.reader import Write
 
 MOST: Final = 500

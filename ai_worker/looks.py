@@ -9,7 +9,7 @@ import structlog
 from ai_worker.breaker import Breaker
 from ai_worker.model_metrics import QUEUE
 from shared.bus import BusUnavailableError, WorkQueue
-from shared.cancellation import heed_the_end
+from shared.concurrency.cancellation import heed_the_end
 
 log = structlog.get_logger()
 

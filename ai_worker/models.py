@@ -13,7 +13,7 @@ from pydantic_ai.exceptions import UserError
 from pydantic_ai.models import Model, infer_model
 
 from ai_worker.agent_responder import Candidate
-from shared.refusals import SettingsError
+from shared.config.start_errors import SettingsError
 
 EXTRAS: Final = frozenset({"anthropic", "bedrock", "google", "groq", "mistral", "openai"})
 """Those of this package, by the names that pydantic-ai-slim gives to its own."""

@@ -7,7 +7,7 @@ from pydantic import Field
 from pydantic_settings import NoDecode
 
 from ai_worker import assistant
-from shared.settings import Settings, WholeNumber, for_text
+from shared.config.settings import Settings, WholeNumber, for_text
 
 _MODEL: Final = re.compile(r"[a-z][\w./-]*:\S+", re.IGNORECASE)
 _AGENT: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")

@@ -11,9 +11,9 @@ from ai_worker.cancellation import Cancellations
 from ai_worker.responder import Facts, Responder, ResponderError, Restarted, ToolCalling, ToolCompleted
 from ai_worker.stream import WINDOW, Chunk, Cut, Piece, coalesced
 from shared.bus import Job, PoisonedEventError
-from shared.drafts import ReplyGoneError
 from shared.events import ReplyRequested, command_of
-from shared.telemetry import request_context
+from shared.store.drafts import ReplyGoneError
+from shared.telemetry.setup import request_context
 
 INTERNAL: Final = "internal"
 """The code of a failure that nobody foresaw."""

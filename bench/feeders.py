@@ -17,11 +17,11 @@ from pydantic import SecretStr
 
 from bench.messages import Talk
 from shared.bus import Bus, Routed
-from shared.bus.framing import JSON, headers_of
-from shared.bus.publisher import EventPublisher
+from shared.bus.rabbit.cloudevents import JSON, headers_of
 from shared.events import Event
 from shared.interest import InterestReader
-from shared.links import rabbit_link, redis_link
+from shared.interest.publisher import EventPublisher
+from shared.process.links import rabbit_link, redis_link
 
 EXCHANGE: Final = "bench.events"
 """Where the references' gateways bind their queues."""

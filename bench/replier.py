@@ -15,13 +15,13 @@ from ai_worker.responder import Part, TextDelta
 from ai_worker.worker import Worker
 from bench.replies import tokens
 from shared.bus import Bus, BusUnavailableError, WorkQueue
-from shared.drafts import Drafts
+from shared.config.settings import Settings
 from shared.events import ReplyRequested
 from shared.ids import new_id
 from shared.interest import InterestReader
-from shared.process import run_service
-from shared.runtime import backoff
-from shared.settings import Settings
+from shared.process.runtime import backoff
+from shared.process.service import run_service
+from shared.store.drafts import Drafts
 
 CONCURRENCY = 1000
 

@@ -14,9 +14,9 @@ import uvloop
 from aiormq.abc import DeliveredMessage
 
 from bench.replies import tokens
-from shared.bus.framing import JSON, headers_of
+from shared.bus.rabbit.cloudevents import JSON, headers_of
 from shared.events import REPLY_CHUNK, Event, ReplyRequested, chat_room
-from shared.runtime import spare_the_collector
+from shared.process.runtime import spare_the_collector
 
 REQUESTS: Final = "bench.requests"
 """The queue from which it takes requests, and its routing key."""

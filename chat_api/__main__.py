@@ -8,8 +8,8 @@ from redis.asyncio import Redis
 from chat_api.app import serve
 from chat_api.settings import ApiSettings
 from shared.bus import Bus
-from shared.process import run_service
-from shared.settings import SettingsError
+from shared.config.settings import SettingsError
+from shared.process.service import run_service
 
 
 async def _serve(

@@ -6,11 +6,11 @@ from datetime import datetime
 import orjson
 
 from shared import events
-from shared.drafts import Kept
 from shared.events import Event, ReplyCancelRequested, chat_room, user_room
 from shared.ids import rfc3339
 from shared.reply_chunks import reply_chunk
-from shared.telemetry import current_request_id, current_traceparent
+from shared.store.drafts import Kept
+from shared.telemetry.setup import current_request_id, current_traceparent
 
 SOURCE = "/roomcast/api"
 

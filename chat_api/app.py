@@ -46,21 +46,21 @@ from chat_api.routes.pages import page_routes
 from chat_api.routes.replies import reply_endpoints
 from chat_api.sessions import Sessions
 from chat_api.settings import ApiSettings
-from shared.addresses import base_url
+from shared.auth.jwks import JwksKeys
+from shared.auth.tokens import Verifier
 from shared.bus import Bus, WorkQueue
-from shared.bus.publisher import EventPublisher
-from shared.drafts import Drafts
+from shared.config.addresses import base_url
+from shared.http.cors import Origins, cors_middleware
+from shared.http.graceful_stop import LINGER_SECONDS
+from shared.http.health import Check, ops_routes
+from shared.http.proxies import Proxies
 from shared.interest import InterestMemory, InterestReader
-from shared.jwks import JwksKeys
-from shared.ops import Check, ops_routes
-from shared.origins import Origins, cors_middleware
-from shared.presence import Presence
-from shared.proxies import Proxies
-from shared.runtime import StartError, backoff, http_server
-from shared.sessions import EndedSessions
-from shared.stopping import LINGER_SECONDS
-from shared.telemetry import http_middleware
-from shared.tokens import Verifier
+from shared.interest.publisher import EventPublisher
+from shared.process.runtime import StartError, backoff, http_server
+from shared.store.drafts import Drafts
+from shared.store.ended_sessions import EndedSessions
+from shared.store.presence import Presence
+from shared.telemetry.setup import http_middleware
 
 REPLIES_AT_ONCE: Final = 8
 FIRST_LOOK_SECONDS: Final = 5.0

@@ -1,7 +1,7 @@
 """Whose tokens count: the API's own, and those of another issuer where one is configured."""
 
 from chat_api.keys import AnyOf, SigningKeys
-from shared.jwks import JwksKeys, KeySource
+from shared.auth.jwks import JwksKeys, KeySource
 
 
 class Authority:

@@ -16,7 +16,7 @@ from prometheus_client import Gauge
 
 from chat_api.database import DATABASE_ERRORS
 from shared.bus import BusUnavailableError
-from shared.cancellation import heed_the_end
+from shared.concurrency.cancellation import heed_the_end
 from shared.ids import now
 
 log = structlog.get_logger()

@@ -10,7 +10,7 @@ from chat_api.http import Caller
 from chat_api.newcomers import Newcomers
 from chat_api.problems import Problem, TokenExpired, TokenInvalid, TokenMissing
 from chat_api.tables import sessions
-from shared.tokens import TokenCode, TokenRefusedError, Verifier
+from shared.auth.tokens import TokenCode, TokenRefusedError, Verifier
 
 _PROBLEMS: Final[dict[TokenCode, type[Problem]]] = {
     "token_missing": TokenMissing,

@@ -2,8 +2,8 @@
 
 A reply that waits for its turn is ended here. One that a worker has is ended by the worker, which hears of
 the cancel from the bus: `reply.finished` brings what it has sent, and what it knows of it. But it is not
-waited for long: the cancel draws a line through the draft (see `shared.drafts`), and the reply is ended here
-by what stands above it, whether its worker is slow, dead, or has yet to begin.
+waited for long: the cancel draws a line through the draft (see `shared.store.drafts`), and the reply is ended
+here by what stands above it, whether its worker is slow, dead, or has yet to begin.
 """
 
 import asyncio
@@ -24,8 +24,8 @@ from chat_api.failures import passes
 from chat_api.outbox import record, record_quietly
 from chat_api.problems import NotFound, ReplyFinished
 from chat_api.replies import note_ended
-from shared.cancellation import heed_the_end
-from shared.drafts import Drafts, DraftsUnavailableError, Kept
+from shared.concurrency.cancellation import heed_the_end
+from shared.store.drafts import Drafts, DraftsUnavailableError, Kept
 
 log = structlog.get_logger()
 

@@ -13,8 +13,8 @@ import structlog
 from redis.exceptions import RedisError
 
 from chat_api.database import DATABASE_ERRORS
-from shared.cancellation import heed_the_end
-from shared.sessions import EndedSessions
+from shared.concurrency.cancellation import heed_the_end
+from shared.store.ended_sessions import EndedSessions
 
 log = structlog.get_logger()
 

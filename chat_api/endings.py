@@ -14,7 +14,7 @@ from chat_api import announcements
 from chat_api.outbox import record_quietly
 from chat_api.reply_failures import sentence
 from shared.ids import new_id
-from shared.telemetry import current_request_id, current_traceparent
+from shared.telemetry.setup import current_request_id, current_traceparent
 
 _LOCK: Final = text("SELECT 1 FROM chats WHERE id = CAST(:chat AS uuid) FOR NO KEY UPDATE")
 _REPLY: Final = text(

@@ -20,7 +20,7 @@ from chat_api.problems import (
     Unavailable,
     problem_response,
 )
-from shared.jwks import KeysUnavailableError
+from shared.auth.jwks import KeysUnavailableError
 
 log = structlog.get_logger()
 

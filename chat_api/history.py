@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chat_api.problems import NotFound
 from chat_api.progress import Progress
-from shared.presence import Presence
+from shared.store.presence import Presence
 
 MISSED: Final = 200
 """Messages that one `sync` answers at most."""

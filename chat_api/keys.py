@@ -23,9 +23,9 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from shared.jwks import KeySource
-from shared.settings import SettingsError
-from shared.tokens import ALGORITHM
+from shared.auth.jwks import KeySource
+from shared.auth.tokens import ALGORITHM
+from shared.config.settings import SettingsError
 
 GENERATED: Final = "jwt-private-key.pem"
 _LOOK_SECONDS: Final = 1.0

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from chat_api.problems import RateLimited
-from shared.ratelimit import RateLimit
+from shared.http.rate_limit import RateLimit
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from prometheus_client import Counter, Gauge
 
 from chat_api.database import DATABASE_ERRORS
 from chat_api.retention import Retention
-from shared.runtime import backoff
+from shared.process.runtime import backoff
 
 log = structlog.get_logger()
 

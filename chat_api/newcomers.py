@@ -13,8 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chat_api.tables import users
 from chat_api.usernames import LONGEST, canonical_username
+from shared.auth.tokens import Claims
 from shared.ids import now
-from shared.tokens import Claims
 
 _REMEMBERED: Final = 50_000
 

@@ -15,7 +15,7 @@ from chat_api.database import DATABASE_ERRORS
 from chat_api.tables import events as events_table
 from shared.events import Event
 from shared.ids import rfc3339
-from shared.runtime import backoff
+from shared.process.runtime import backoff
 
 log = structlog.get_logger()
 

@@ -2,7 +2,7 @@
 
 from typing import NotRequired, TypedDict
 
-from shared.drafts import Drafts
+from shared.store.drafts import Drafts
 
 
 class ReplyInProgress(TypedDict):

@@ -13,7 +13,7 @@ from chat_api.database import DATABASE_ERRORS
 from chat_api.outbox import CHANNEL, Recorded
 from chat_api.term import LOOK_SECONDS, Publisher, Term, within
 from shared.bus import BusUnavailableError
-from shared.runtime import backoff
+from shared.process.runtime import backoff
 
 log = structlog.get_logger()
 

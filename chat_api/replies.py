@@ -16,7 +16,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from chat_api.endings import Reply, cancel, complete, fail, locked_reply
 from chat_api.failures import passes
 from shared.bus import Job, PoisonedEventError
-from shared.drafts import Drafts
 from shared.events import (
     Command,
     MemberRemoved,
@@ -27,8 +26,9 @@ from shared.events import (
     SessionEnded,
     command_of,
 )
-from shared.runtime import backoff
-from shared.telemetry import request_context
+from shared.process.runtime import backoff
+from shared.store.drafts import Drafts
+from shared.telemetry.setup import request_context
 
 log = structlog.get_logger()
 

@@ -21,8 +21,8 @@ from chat_api.problems import TokenExpired, TokenInvalid, TokenReused
 from chat_api.tables import refresh_tokens, sessions, users
 from shared.events import SESSION_ENDED, Event, SessionEnded
 from shared.ids import new_id, now
-from shared.sessions import EndedSessions
-from shared.telemetry import current_request_id, current_traceparent
+from shared.store.ended_sessions import EndedSessions
+from shared.telemetry.setup import current_request_id, current_traceparent
 
 _TOKEN_BYTES: Final = 32
 _REDIS_SECONDS: Final = 1.0

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field, SecretStr, field_validator
 
-from shared.settings import Settings, WholeNumber, for_text, url_of
+from shared.config.settings import Settings, WholeNumber, for_text, url_of
 
 TEN_YEARS = 10 * 365 * 24 * 3600
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from roomcast.demo import ASSISTANT_TITLE, PASSWORD, Demo
-from shared.addresses import base_url
+from shared.config.addresses import base_url
 
 _WIDTH: Final = 10
 _USUAL_API: Final = "http://127.0.0.1:8000"

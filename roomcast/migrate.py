@@ -5,9 +5,9 @@ import structlog
 
 from chat_api.migrations import is_current, upgrade
 from chat_api.settings import ApiSettings
-from shared import telemetry
-from shared.runtime import StartError, refused, run
-from shared.settings import SettingsError
+from shared.config.settings import SettingsError
+from shared.process.runtime import StartError, refused, run
+from shared.telemetry import setup as telemetry
 
 log = structlog.get_logger()
 

@@ -3,9 +3,9 @@
 import asyncio
 
 from roomcast.chat import run_chat
-from shared.addresses import base_url
-from shared.runtime import refused
-from shared.settings import Settings, SettingsError
+from shared.config.addresses import base_url
+from shared.config.settings import Settings, SettingsError
+from shared.process.runtime import refused
 
 
 def main(

@@ -16,11 +16,12 @@ from chat_api.migrations import is_current, upgrade
 from chat_api.replies import request_unfinished
 from chat_api.settings import ApiSettings
 from roomcast import banner, demo, embedded
-from shared import logs, telemetry
-from shared.addresses import base_url, is_loopback
 from shared.bus import Bus
-from shared.runtime import backoff, refused, run
-from shared.settings import SettingsError
+from shared.config.addresses import base_url, is_loopback
+from shared.config.settings import SettingsError
+from shared.process.runtime import backoff, refused, run
+from shared.telemetry import logs
+from shared.telemetry import setup as telemetry
 from ws_gateway.app import serve as serve_gateway
 from ws_gateway.settings import GatewaySettings
 

@@ -13,8 +13,8 @@ import yaml
 
 from ai_worker.settings import WorkerSettings
 from chat_api.settings import ApiSettings
-from shared.process import NEEDED_LINKS
-from shared.settings import Settings
+from shared.config.settings import Settings
+from shared.process.service import NEEDED_LINKS
 from ws_gateway.settings import GatewaySettings
 
 ROOT: Final = Path(__file__).parent.parent

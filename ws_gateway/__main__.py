@@ -1,6 +1,6 @@
 """`python -m ws_gateway`: the gateway as a process of its own."""
 
-from shared.process import run_service
+from shared.process.service import run_service
 from ws_gateway.app import serve
 from ws_gateway.settings import GatewaySettings
 

@@ -9,7 +9,7 @@ import aiohttp
 import orjson
 import structlog
 
-from shared.telemetry import REQUEST_ID_HEADER, current_request_id, current_traceparent
+from shared.telemetry.setup import REQUEST_ID_HEADER, current_request_id, current_traceparent
 from ws_gateway.errors import (
     GatewayError,
     InvalidPayloadError,

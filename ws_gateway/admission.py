@@ -10,8 +10,8 @@ from typing import Final
 import orjson
 from aiohttp import hdrs, web
 
-from shared.proxies import one_customer
-from shared.ratelimit import RateLimit
+from shared.http.proxies import one_customer
+from shared.http.rate_limit import RateLimit
 from ws_gateway.limits import Limits
 from ws_gateway.metrics import LIMITED
 

@@ -7,8 +7,8 @@ from typing import Final
 import structlog
 
 from shared.bus import BusUnavailableError
-from shared.bus.publisher import EventPublisher
 from shared.events import Event
+from shared.interest.publisher import EventPublisher
 from ws_gateway.metrics import ANNOUNCEMENTS_DROPPED
 
 log = structlog.get_logger()

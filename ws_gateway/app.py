@@ -14,16 +14,16 @@ import structlog
 from aiohttp import web
 from redis.asyncio import Redis
 
+from shared.auth.tokens import JwksKeys, Verifier
 from shared.bus import Bus, BusUnavailableError
-from shared.bus.publisher import EventPublisher
+from shared.http.cors import Origins
+from shared.http.health import Check
+from shared.http.proxies import Proxies
 from shared.interest import InterestLeases, InterestReader
-from shared.ops import Check
-from shared.origins import Origins
-from shared.presence import Presence
-from shared.proxies import Proxies
-from shared.runtime import ProtocolFactory, http_server
-from shared.sessions import EndedSessions
-from shared.tokens import JwksKeys, Verifier
+from shared.interest.publisher import EventPublisher
+from shared.process.runtime import ProtocolFactory, http_server
+from shared.store.ended_sessions import EndedSessions
+from shared.store.presence import Presence
 from ws_gateway.access import CONNECTIONS, ChatAccess
 from ws_gateway.admission import Admission
 from ws_gateway.announcer import Announcer

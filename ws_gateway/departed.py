@@ -9,8 +9,8 @@ from typing import Final, Protocol
 import structlog
 from redis.exceptions import RedisError
 
-from shared.presence import GONE_SECONDS
-from shared.presence import Presence as Store
+from shared.store.presence import GONE_SECONDS
+from shared.store.presence import Presence as Store
 
 log = structlog.get_logger()
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import Final, cast
 from urllib.parse import parse_qsl
 
-from shared import ops
-from shared.proxies import Proxies
+from shared.http import health as ops
+from shared.http.proxies import Proxies
 from ws_gateway.admission import TurnedAway
 from ws_gateway.engine import Engine
 from ws_gateway.http_connection import HttpConnection, HttpConnections

@@ -6,8 +6,8 @@ from typing import Any
 
 import structlog
 
+from shared.auth.tokens import Claims
 from shared.ids import now, rfc3339
-from shared.tokens import Claims
 from ws_gateway.engine import Arrival, ArrivalRefusedError, Reply
 from ws_gateway.errors import TooManySocketsError
 from ws_gateway.fanout import Fanout

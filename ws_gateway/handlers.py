@@ -6,9 +6,9 @@ from typing import Any, Final
 import orjson
 import structlog
 
+from shared.auth.tokens import KeysUnavailableError, TokenRefusedError
 from shared.events import TYPING, Event, chat_room
 from shared.ids import canonical_uuid, now, rfc3339
-from shared.tokens import KeysUnavailableError, TokenRefusedError
 from ws_gateway.engine import Reply
 from ws_gateway.errors import (
     ForbiddenError,

@@ -5,8 +5,8 @@ from typing import Any, Final
 
 import structlog
 
-from shared.origins import Origins
-from shared.tokens import Claims, KeysUnavailableError, TokenRefusedError
+from shared.auth.tokens import Claims, KeysUnavailableError, TokenRefusedError
+from shared.http.cors import Origins
 from ws_gateway.engine import Arrival, ArrivalPostponedError, ArrivalRefusedError
 from ws_gateway.errors import TokenInvalidError, token_error
 from ws_gateway.new_keys import PatientVerifier

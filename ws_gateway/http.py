@@ -7,10 +7,10 @@ from typing import Final
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
-from shared.ops import Check, ops_routes
-from shared.origins import Origins, cors_middleware
-from shared.proxies import Proxies
-from shared.telemetry import http_middleware
+from shared.http.cors import Origins, cors_middleware
+from shared.http.health import Check, ops_routes
+from shared.http.proxies import Proxies
+from shared.telemetry.setup import http_middleware
 from ws_gateway.admission import Admission
 from ws_gateway.engine import Engine
 from ws_gateway.http_connection import HttpConnections

@@ -8,9 +8,9 @@ wait at once: no longer than anybody may take for a handshake without saying a w
 
 from typing import Final
 
-from shared.proxies import one_customer
-from shared.ratelimit import RateLimit
-from shared.tokens import Claims, JwksKeys, UnknownKeyError, Verifier
+from shared.auth.tokens import Claims, JwksKeys, UnknownKeyError, Verifier
+from shared.http.proxies import one_customer
+from shared.http.rate_limit import RateLimit
 from ws_gateway.limits import Places
 
 WARY_SECONDS: Final = 60

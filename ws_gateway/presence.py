@@ -10,8 +10,8 @@ import structlog
 from redis.exceptions import RedisError
 
 from shared.events import PRESENCE, Event, chat_room
-from shared.presence import NOBODY, Presence, Sighting
-from shared.runtime import backoff
+from shared.process.runtime import backoff
+from shared.store.presence import NOBODY, Presence, Sighting
 from ws_gateway.membership import chat_of
 from ws_gateway.rooms import Subscription
 

@@ -8,8 +8,8 @@ from typing import Final
 import structlog
 from redis.exceptions import RedisError
 
-from shared.runtime import backoff
-from shared.sessions import EndedSessions
+from shared.process.runtime import backoff
+from shared.store.ended_sessions import EndedSessions
 from ws_gateway.sockets import Socket, Sockets
 
 log = structlog.get_logger()

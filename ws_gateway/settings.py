@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import Field
 
-from shared.settings import Settings, WholeNumber
+from shared.config.settings import Settings, WholeNumber
 
 
 def _number(default: int, low: int, high: int, what: str = "a whole number") -> Any:

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from shared.tokens import Claims
+from shared.auth.tokens import Claims
 from ws_gateway.connections import Connection
 from ws_gateway.limits import TokenBucket
 

@@ -3,7 +3,7 @@
 from collections import Counter, OrderedDict, defaultdict
 from typing import Final, Protocol
 
-from shared.proxies import Proxies, one_customer
+from shared.http.proxies import Proxies, one_customer
 from ws_gateway.admission import FULL_RETRY_SECONDS, TurnedAway
 from ws_gateway.limits import Limits
 from ws_gateway.metrics import HTTP_CONNECTIONS

@@ -20,7 +20,7 @@ from chat_api.problems import (
 )
 from chat_api.sessions import Session, Sessions, User
 from chat_api.usernames import LONGEST, PATTERN, SHORTEST
-from shared.proxies import Proxies, one_customer
+from shared.http.proxies import Proxies, one_customer
 
 
 class Registration(ApiModel):

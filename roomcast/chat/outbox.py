@@ -7,7 +7,7 @@ from roomcast.chat.account import Account, LoggedOutError
 from roomcast.chat.models import Message
 from roomcast.chat.rest import ChatError, RefusedError, UnreachableError
 from shared.ids import new_id
-from shared.runtime import backoff
+from shared.process.runtime import backoff
 
 
 class Outbox:

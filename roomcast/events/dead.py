@@ -6,9 +6,9 @@ from contextlib import AsyncExitStack
 from chat_api.event_replay import awaited
 from roomcast.events.output import Output
 from roomcast.events.sources import FailedError, Sources
-from shared.bus.dead_letters import DeadLetter, NotReplayableError, Taken, dead_letters
+from shared.bus.rabbit.dead_letters import DeadLetter, NotReplayableError, Taken, dead_letters
+from shared.config.settings import SettingsError
 from shared.events import REPLY_REQUESTED
-from shared.settings import SettingsError
 
 
 async def list_letters(sources: Sources, out: Output, *, limit: int) -> None:

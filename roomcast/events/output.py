@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from chat_api.event_store import StoredEvent
-from shared.bus.dead_letters import DeadLetter
+from shared.bus.rabbit.dead_letters import DeadLetter
 from shared.events import Event
 from shared.ids import rfc3339
 

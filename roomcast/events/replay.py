@@ -12,7 +12,7 @@ from roomcast.events.output import Output
 from roomcast.events.sources import FailedError, Sources
 from shared.bus import Bus, BusUnavailableError, Routed
 from shared.events import Event
-from shared.links import rabbit_link
+from shared.process.links import rabbit_link
 
 _OUTDATED: Final = "passed over: it is not so any more (--outdated publishes it nevertheless)"
 

@@ -14,10 +14,10 @@ from pydantic import SecretStr
 from chat_api.database import DATABASE_ERRORS, connect
 from chat_api.settings import ApiSettings
 from roomcast.postgres import running_address
-from shared import logs
 from shared.bus import BusUnavailableError
-from shared.runtime import StartError, refused, run
-from shared.settings import SettingsError
+from shared.config.settings import SettingsError
+from shared.process.runtime import StartError, refused, run
+from shared.telemetry import logs
 
 STATEMENT_SECONDS: Final = 300.0
 """A look through a large store may take its time; Ctrl-C ends it."""

@@ -11,8 +11,8 @@ import structlog
 from prometheus_client import Counter, Gauge
 from redis.asyncio import Redis
 
-from shared.cancellation import told_to_stop
-from shared.interest.store import (
+from shared.concurrency.cancellation import told_to_stop
+from shared.store.keys import (
     DROPPED,
     EPOCH,
     FORGOTTEN_SECONDS,

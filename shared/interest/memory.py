@@ -15,10 +15,10 @@ import structlog
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
-from shared.cancellation import heed_the_end
+from shared.concurrency.cancellation import heed_the_end
 from shared.events import Event
-from shared.interest.store import DROPPED, REDIS_ERRORS, rooms_of
-from shared.runtime import backoff
+from shared.process.runtime import backoff
+from shared.store.keys import DROPPED, REDIS_ERRORS, rooms_of
 
 log = structlog.get_logger()
 

@@ -12,7 +12,7 @@ from redis.asyncio.client import Pipeline
 
 from shared.events import Event, user_room
 from shared.interest.memory import InterestMemory, Kind, kind_of
-from shared.interest.store import (
+from shared.store.keys import (
     EPOCH,
     FORGOTTEN_SECONDS,
     GATEWAYS,

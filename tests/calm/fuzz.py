@@ -30,8 +30,8 @@ from calm.ground import MIB, Usage, gateway_process, publish, settled
 from calm.inputs import Input, floods, inputs
 from calm.raw import RawSocket, TurnedAwayError, frame
 from shared.bus import Bus, BusUnavailableError
-from shared.bus.rabbit import rabbit_bus
-from shared.bus.recent import EVENTS
+from shared.bus.deduplication import EVENTS
+from shared.bus.rabbit.bus import rabbit_bus
 from shared.events import Event
 from shared.ids import new_id
 

@@ -12,7 +12,7 @@ from servers import RabbitServer, RedisServer
 
 from calm.ground import MIB, gateway_process, publish, usage
 from calm.raw import RawSocket
-from shared.bus.rabbit import rabbit_bus
+from shared.bus.rabbit.bus import rabbit_bus
 from shared.events import MESSAGE_CREATED, Event, chat_room
 
 pytestmark = pytest.mark.matrix

@@ -12,7 +12,7 @@ from servers import RabbitServer
 from stack import Service, Services
 
 from shared.bus import Routed
-from shared.bus.rabbit import rabbit_bus
+from shared.bus.rabbit.bus import rabbit_bus
 from shared.events import REPLY_REQUESTED, Event, HistoryMessage, ReplyRequested
 
 

@@ -15,9 +15,9 @@ from rest import Api, Person
 from servers import RabbitServer
 from stack import Services
 
-from shared.bus.dead_letters import DeadLetter, dead_letters
-from shared.bus.framing import BATCH, record_of
-from shared.bus.topology import DEAD_LETTERS, EVENTS
+from shared.bus.rabbit.cloudevents import BATCH, record_of
+from shared.bus.rabbit.dead_letters import DeadLetter, dead_letters
+from shared.bus.rabbit.topology import DEAD_LETTERS, EVENTS
 from shared.events import (
     MESSAGE_CREATED,
     REPLY_FINISHED,

@@ -33,9 +33,9 @@ from chat_api.problems import (
     UsernameTaken,
 )
 from chat_api.sessions import Session, Sessions
+from shared.auth.tokens import Claims, Verifier
 from shared.ids import new_id
-from shared.sessions import EndedSessions
-from shared.tokens import Claims, Verifier
+from shared.store.ended_sessions import EndedSessions
 
 PASSWORD = "correct horse battery"
 

@@ -15,8 +15,8 @@ from chat_api.database import connect
 from chat_api.outbox import record
 from shared.bus import BusUnavailableError
 from shared.bus.local import LocalBus
-from shared.bus.rabbit import rabbit_bus
-from shared.bus.topology import DEAD, DEAD_LETTERS
+from shared.bus.rabbit.bus import rabbit_bus
+from shared.bus.rabbit.topology import DEAD, DEAD_LETTERS
 from shared.events import Event
 from shared.ids import now, rfc3339
 

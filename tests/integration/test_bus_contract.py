@@ -9,10 +9,11 @@ import aiormq
 import pytest
 from servers import RabbitServer
 
-from shared.bus import Bus, BusUnavailableError, Job, PoisonedEventError, Routed, WorkQueue, settling
+from shared.bus import Bus, BusUnavailableError, Job, PoisonedEventError, Routed, WorkQueue
+from shared.bus import ack_policy as settling
 from shared.bus.local import LocalBus
-from shared.bus.rabbit import rabbit_bus
-from shared.bus.topology import ATTEMPTS, DEAD_LETTERS, QUEUES, declare
+from shared.bus.rabbit.bus import rabbit_bus
+from shared.bus.rabbit.topology import ATTEMPTS, DEAD_LETTERS, QUEUES, declare
 from shared.events import (
     MESSAGE_CREATED,
     REPLY_CANCEL_REQUESTED,

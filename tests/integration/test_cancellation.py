@@ -18,9 +18,9 @@ from chat_api.progress import Progress
 from chat_api.regeneration import Regeneration
 from chat_api.replies import Replies
 from shared.bus import Job
-from shared.drafts import Drafts
 from shared.events import REPLY_CANCEL_REQUESTED, REPLY_CHUNK, REPLY_REQUESTED, Event
 from shared.ids import new_id
+from shared.store.drafts import Drafts
 
 
 class Desk:

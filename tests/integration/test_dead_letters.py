@@ -15,9 +15,9 @@ from program import roomcast
 from servers import RabbitServer
 
 from shared.bus import Job, PoisonedEventError, Routed, WorkQueue
-from shared.bus.dead_letters import dead_letters
-from shared.bus.rabbit import rabbit_bus
-from shared.bus.topology import ATTEMPTS, DEAD, DEAD_LETTERS, TopologyMismatchError, declare
+from shared.bus.rabbit.bus import rabbit_bus
+from shared.bus.rabbit.dead_letters import dead_letters
+from shared.bus.rabbit.topology import ATTEMPTS, DEAD, DEAD_LETTERS, TopologyMismatchError, declare
 from shared.events import REPLY_FINISHED, REPLY_REQUESTED, Event
 from shared.ids import new_id
 

@@ -9,7 +9,9 @@ from fakeredis import FakeAsyncRedis
 from redis.asyncio import Redis
 from servers import RedisServer
 
-from shared.drafts import (
+from shared.events import REPLY_CHUNK, Event, chat_room
+from shared.interest import InterestReader
+from shared.store.drafts import (
     ChunkWrite,
     Draft,
     Drafts,
@@ -19,8 +21,6 @@ from shared.drafts import (
     ReplyGoneError,
     Standing,
 )
-from shared.events import REPLY_CHUNK, Event, chat_room
-from shared.interest import InterestReader
 
 
 @pytest.fixture(params=["redis", "embedded", "decoding"])

@@ -10,7 +10,7 @@ from servers import RedisServer
 from chat_api.database import connect
 from chat_api.ended_sessions import EndedSessionsKeeper
 from shared.ids import new_id
-from shared.sessions import EndedSessions
+from shared.store.ended_sessions import EndedSessions
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from chat_api.database import connect
 from chat_api.event_store import EventStore, Filter
 from chat_api.outbox import record
 from roomcast.events.feed import Feed
-from shared.bus.rabbit import rabbit_bus
+from shared.bus.rabbit.bus import rabbit_bus
 from shared.events import Event
 from shared.ids import new_id
 

@@ -15,7 +15,6 @@ from ai_worker.stream import Chunk, Cut
 from ai_worker.worker import Worker
 from shared.bus import BusUnavailableError, Job, Routed
 from shared.bus.local import LocalBus
-from shared.drafts import ChunkWrite, Drafts, Kept, ReplyCancelledError, ReplyGoneError, Standing
 from shared.events import (
     REPLY_CHUNK,
     REPLY_FINISHED,
@@ -25,6 +24,7 @@ from shared.events import (
     chat_room,
 )
 from shared.interest import InterestReader
+from shared.store.drafts import ChunkWrite, Drafts, Kept, ReplyCancelledError, ReplyGoneError, Standing
 
 ASKED = ReplyRequested(
     reply_id="reply", chat_id="c", reply_to="m", title="", context=None, members={}, history=()

@@ -13,8 +13,8 @@ import pytest
 from clients import NodeClient, NodeDriver
 from gateways import RunningGateway, message_created, running_gateway
 
+from shared.auth.tokens import Claims, Verifier
 from shared.events import Event, user_room
-from shared.tokens import Claims, Verifier
 from ws_gateway import engine, stock
 from ws_gateway.connections import Connection
 from ws_gateway.engine import Engine

@@ -13,7 +13,7 @@ from forging import expiring, reissued, tampered, unsigned
 from gateways import RunningGateway, ScriptedApi, running_gateway
 
 from shared.events import SESSION_ENDED, Event, SessionEnded
-from shared.sessions import EndedSessions
+from shared.store.ended_sessions import EndedSessions
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from forging import reissued
 from gateways import RunningGateway, running_gateway
 
-from shared import jwks
+from shared.auth import jwks
 from ws_gateway.limits import Limits
 
 FETCH_EACH_SECONDS = 3.0

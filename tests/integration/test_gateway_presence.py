@@ -13,11 +13,11 @@ from pydantic import SecretStr
 from servers import RedisServer
 from torture.proxy import Link
 
-from shared import presence
 from shared.bus.local import LocalBus
-from shared.interest.store import GATEWAYS, text
-from shared.links import redis_link
-from shared.presence import GONE_SECONDS, Presence
+from shared.process.links import redis_link
+from shared.store import presence
+from shared.store.keys import GATEWAYS, text
+from shared.store.presence import GONE_SECONDS, Presence
 from ws_gateway import departed
 
 

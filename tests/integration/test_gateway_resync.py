@@ -11,8 +11,8 @@ from servers import RedisServer
 
 from shared.bus import Listener
 from shared.bus.local import LocalBus
-from shared.links import redis_link
-from shared.sessions import EndedSessions
+from shared.process.links import redis_link
+from shared.store.ended_sessions import EndedSessions
 from ws_gateway import resync
 
 

@@ -14,7 +14,7 @@ from calm.raw import PING, RawSocket, TurnedAwayError, frame
 from clients import RefusedError
 from gateways import RunningGateway, eventually, running_gateway
 
-from shared.addresses import networks
+from shared.config.addresses import networks
 from ws_gateway.limits import Limits
 from ws_gateway.metrics import LIMITED, SOCKETS
 

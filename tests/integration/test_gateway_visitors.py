@@ -14,7 +14,7 @@ import pytest
 from calm.raw import RawSocket
 from gateways import RunningGateway, eventually, running_gateway
 
-from shared.addresses import networks
+from shared.config.addresses import networks
 from ws_gateway.limits import Limits
 from ws_gateway.metrics import HTTP_CONNECTIONS, LIMITED
 

@@ -16,8 +16,8 @@ from chat_api.members import Members
 from chat_api.messages import Messages
 from chat_api.posting import Poster
 from chat_api.progress import Progress
-from shared.drafts import Drafts
-from shared.presence import Presence
+from shared.store.drafts import Drafts
+from shared.store.presence import Presence
 
 LONG = "😀" * 32_000
 

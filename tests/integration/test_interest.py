@@ -13,7 +13,8 @@ from redis.asyncio.client import Pipeline
 from servers import RedisServer
 
 from shared.events import MESSAGE_CREATED, TYPING, Event
-from shared.interest import InterestLeases, InterestReader, leases, reader, store
+from shared.interest import InterestLeases, InterestReader, leases, reader
+from shared.store import keys as store
 
 Missed = list[frozenset[str] | None]
 

@@ -10,9 +10,10 @@ from redis.asyncio import Redis
 from servers import RedisServer
 
 from shared.bus import Routed
-from shared.bus.publisher import EventPublisher
 from shared.events import MESSAGE_CREATED, REPLY_FINISHED, Event
-from shared.interest import InterestLeases, InterestMemory, InterestReader, leases, memory, reader, store
+from shared.interest import InterestLeases, InterestMemory, InterestReader, leases, memory, reader
+from shared.interest.publisher import EventPublisher
+from shared.store import keys as store
 
 BOUND = 15.0
 

@@ -9,7 +9,7 @@ from redis.exceptions import RedisError
 from servers import RedisServer
 from torture.proxy import Link
 
-from shared.links import redis_link
+from shared.process.links import redis_link
 
 
 async def _cut_again_and_again(port: int) -> list[Exception]:

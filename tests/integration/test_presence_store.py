@@ -6,7 +6,7 @@ import fakeredis
 from redis.asyncio import Redis
 from servers.ports import free_port
 
-from shared.presence import Presence
+from shared.store.presence import Presence
 
 
 async def test_a_gateway_that_is_gone_counts_for_nothing() -> None:

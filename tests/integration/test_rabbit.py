@@ -11,20 +11,13 @@ import pytest
 from aiormq.abc import AbstractChannel
 from servers import RabbitServer
 
-from shared.bus import (
-    Bus,
-    BusUnavailableError,
-    Job,
-    Routed,
-    WorkQueue,
-    recent,
-    sender,
-    settling,
-    subscription,
-)
+from shared.bus import Bus, BusUnavailableError, Job, Routed, WorkQueue
+from shared.bus import ack_policy as settling
+from shared.bus import deduplication as recent
 from shared.bus.metrics import REPEATED
-from shared.bus.rabbit import rabbit_bus
-from shared.bus.topology import (
+from shared.bus.rabbit import sender, subscription
+from shared.bus.rabbit.bus import rabbit_bus
+from shared.bus.rabbit.topology import (
     ATTEMPTS,
     DEAD_LETTERS,
     EVENTS,

@@ -17,7 +17,7 @@ from servers import RabbitServer
 from yarl import URL
 
 from shared.bus import BusUnavailableError
-from shared.bus.rabbit import rabbit_bus
+from shared.bus.rabbit.bus import rabbit_bus
 from shared.events import MESSAGE_CREATED, Event
 
 

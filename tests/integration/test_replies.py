@@ -14,7 +14,6 @@ from chat_api.database import connect
 from chat_api.posting import Poster, Verdict
 from chat_api.replies import WORKER_LOST, Replies, request_unfinished
 from shared.bus import Job, PoisonedEventError
-from shared.drafts import Drafts
 from shared.events import (
     REPLY_FAILED,
     REPLY_FINISHED,
@@ -27,6 +26,7 @@ from shared.events import (
     UndecodableEventError,
 )
 from shared.ids import new_id
+from shared.store.drafts import Drafts
 
 
 @pytest.fixture

@@ -20,9 +20,9 @@ from chat_api.maintenance import Maintenance
 from chat_api.posting import Post, Poster
 from chat_api.progress import Progress
 from chat_api.retention import Retention
-from shared.drafts import Drafts
 from shared.ids import new_id
-from shared.presence import Presence
+from shared.store.drafts import Drafts
+from shared.store.presence import Presence
 
 OLD = "2024-02-03T04:05:06Z"
 _EVENT = (

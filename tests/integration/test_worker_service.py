@@ -18,8 +18,7 @@ from ai_worker import app, demo
 from ai_worker.settings import WorkerSettings
 from shared.bus import Bus, Job, JobHandler, Routed, WorkQueue
 from shared.bus.local import LocalBus
-from shared.bus.rabbit import rabbit_bus
-from shared.drafts import Drafts
+from shared.bus.rabbit.bus import rabbit_bus
 from shared.events import (
     REPLY_CANCEL_REQUESTED,
     REPLY_CHUNK,
@@ -33,6 +32,7 @@ from shared.events import (
     ReplyRequested,
 )
 from shared.ids import new_id
+from shared.store.drafts import Drafts
 
 BOUND = 20.0
 

@@ -11,7 +11,7 @@ from clients import PythonClient
 from rest import Api
 from stack import Kind
 
-from shared.presence import GONE_SECONDS
+from shared.store.presence import GONE_SECONDS
 from torture import faults
 from torture.cluster import Cluster, Target
 from torture.figures import Figures

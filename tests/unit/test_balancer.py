@@ -6,7 +6,7 @@ import pytest
 from deployment import ROOT, port_of, seconds, sections, service
 from engineio import AsyncServer
 
-from shared import ops
+from shared.http import health as ops
 from ws_gateway.direct import PING_INTERVAL_SECONDS, PING_TIMEOUT_SECONDS
 
 

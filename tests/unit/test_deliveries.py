@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pamqp import body, commands, frame, header, heartbeat
 
-from shared.bus import deliveries, frames
-from shared.bus.content_header import content_type_and_headers
-from shared.bus.deliveries import DeliveryProtocol
+from shared.bus.rabbit import deliveries
+from shared.bus.rabbit import frame_tap as frames
+from shared.bus.rabbit.deliveries import DeliveryProtocol
+from shared.bus.rabbit.wire_in import content_type_and_headers
 
 CHANNEL = 1
 SIMPLE = (

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.bus.framing import BATCH, JSON, decode, decode_one, fits_headers, headers_of, record_of
+from shared.bus.rabbit.cloudevents import BATCH, JSON, decode, decode_one, fits_headers, headers_of, record_of
 from shared.events import MESSAGE_CREATED, Event, UndecodableEventError
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=40)

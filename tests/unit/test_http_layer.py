@@ -21,8 +21,8 @@ from chat_api.http import Call, Caller, Endpoints, add_endpoints, answer
 from chat_api.models import ApiModel, JsonObject, Seq, text
 from chat_api.openapi import openapi
 from chat_api.problems import Forbidden, NotFound, Problem, RateLimited, TokenMissing, ValidationFailed
-from shared.origins import Origins, cors_middleware
-from shared.telemetry import http_middleware
+from shared.http.cors import Origins, cors_middleware
+from shared.telemetry.setup import http_middleware
 
 CHAT = "01890000-0000-7000-8000-00000000ABCD"
 OWN = "https://chat.example.org"

@@ -10,8 +10,8 @@ from aiohttp import web
 from deployment import ROOT, SCALED, SETTINGS, compose, instructions, port_of, service, settings_of
 from servers.ports import free_port
 
-from shared import ops
-from shared.runtime import http_server
+from shared.http import health as ops
+from shared.process.runtime import http_server
 
 
 def test_the_image_holds_what_was_locked_and_every_package() -> None:

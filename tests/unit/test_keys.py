@@ -18,10 +18,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from chat_api import keys as keys_module
 from chat_api.keys import AnyOf, SigningKeys, thumbprint
-from shared import jwks
-from shared.jwks import REFETCH_SECONDS, JwksKeys, public_keys
-from shared.settings import SettingsError
-from shared.tokens import KeysUnavailableError
+from shared.auth import jwks
+from shared.auth.jwks import REFETCH_SECONDS, JwksKeys, public_keys
+from shared.auth.tokens import KeysUnavailableError
+from shared.config.settings import SettingsError
 
 PEM = serialization.Encoding.PEM
 

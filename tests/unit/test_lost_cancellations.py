@@ -15,7 +15,7 @@ from ai_worker.cancellation import Cancellations
 from ai_worker.looks import look
 from chat_api.backlog import Backlog
 from chat_api.ended_sessions import EndedSessionsKeeper
-from shared.drafts import Standing
+from shared.store.drafts import Standing
 
 
 class Swallowing:

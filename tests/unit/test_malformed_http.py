@@ -9,7 +9,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from structlog.testing import capture_logs
 
-from shared import logs
+from shared.telemetry import logs
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
 from ai_worker.agents import agent_at, own_model
 from ai_worker.models import candidates, take_over_dotenv
 from ai_worker.settings import WorkerSettings
-from shared.refusals import SettingsError
+from shared.config.start_errors import SettingsError
 
 
 @pytest.fixture(autouse=True)

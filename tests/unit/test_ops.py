@@ -10,8 +10,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from shared import ops
-from shared.telemetry import REQUEST_SECONDS
+from shared.http import health as ops
+from shared.telemetry.setup import REQUEST_SECONDS
 
 
 async def answers() -> None:

@@ -1,8 +1,8 @@
 """Which AMQP messages a batch becomes: as few as can be, and none too few."""
 
 from shared.bus import Routed
-from shared.bus.framing import BATCH, JSON, decode
-from shared.bus.outgoing import Outgoing, plan
+from shared.bus.rabbit.cloudevents import BATCH, JSON, decode
+from shared.bus.rabbit.messages import Outgoing, plan
 from shared.events import MESSAGE_CREATED, REPLY_CANCEL_REQUESTED, REPLY_CHUNK, REPLY_FINISHED, Event
 
 

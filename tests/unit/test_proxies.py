@@ -2,8 +2,8 @@
 
 import pytest
 
-from shared.addresses import networks
-from shared.proxies import Proxies, one_customer
+from shared.config.addresses import networks
+from shared.http.proxies import Proxies, one_customer
 
 TRUSTED = Proxies(networks("10.0.0.0/8, 192.0.2.1, 2001:db8::/32"))
 

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pamqp import body, commands, frame, header, heartbeat
 
-from shared.bus import frames
-from shared.bus.confirms import Batch, ConfirmProtocol
-from shared.bus.outgoing import Outgoing
-from shared.bus.publication import frames_of
+from shared.bus.rabbit import frame_tap as frames
+from shared.bus.rabbit.confirms import Batch, ConfirmProtocol
+from shared.bus.rabbit.messages import Outgoing
+from shared.bus.rabbit.wire_out import frames_of
 
 CHANNEL = 1
 FRAME_MAX = 4096

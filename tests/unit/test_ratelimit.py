@@ -4,7 +4,7 @@ import pytest
 
 from chat_api.limits import Limits, take
 from chat_api.problems import RateLimited
-from shared.ratelimit import RateLimit
+from shared.http.rate_limit import RateLimit
 
 
 class Clock:

@@ -15,16 +15,16 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from shared.ops import ops_routes
-from shared.runtime import StartError, backoff, http_server
+from shared.http.health import ops_routes
+from shared.process.runtime import StartError, backoff, http_server
 
 ROOT = Path(__file__).parents[2]
 
 PREAMBLE = """
 import asyncio, sys
-from shared import logs
-from shared.ops import ops_routes
-from shared.runtime import StartError, run
+from shared.telemetry import logs
+from shared.http.health import ops_routes
+from shared.process.runtime import StartError, run
 
 logs.configure("tests", as_json=True, level="info")
 

@@ -8,7 +8,7 @@ import pytest
 
 from ai_worker.settings import WorkerSettings
 from chat_api.settings import ApiSettings
-from shared.settings import Settings, SettingsError
+from shared.config.settings import Settings, SettingsError
 from ws_gateway.settings import GatewaySettings
 
 

@@ -15,7 +15,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
-from shared.telemetry import (
+from shared.telemetry.setup import (
     current_request_id,
     current_traceparent,
     http_middleware,
@@ -149,15 +149,17 @@ def test_a_span_costs_nothing_while_tracing_is_off() -> None:
     """It changes nothing, and imports nothing of OpenTelemetry."""
     with request_context("r", TRACEPARENT), span("work", size=1):
         assert current_traceparent() == TRACEPARENT
-    program = "import sys, shared.telemetry; sys.exit(any('opentelemetry' in name for name in sys.modules))"
+    program = (
+        "import sys, shared.telemetry.setup; sys.exit(any('opentelemetry' in name for name in sys.modules))"
+    )
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False).returncode == 0
 
 
 SPEAKING = """
 import logging, sys
 import structlog
-from shared.settings import Settings
-from shared import telemetry
+from shared.config.settings import Settings
+from shared.telemetry import setup as telemetry
 telemetry.configure("tests", Settings.load(log_format="{format}", log_level="{level}"))
 log = structlog.get_logger()
 with telemetry.request_context("request-1", ""):
@@ -225,8 +227,8 @@ async def test_spans_reach_the_collector() -> None:
     app.router.add_post("/v1/traces", collect)
     async with TestServer(app) as collector:
         program = f"""
-from shared.settings import Settings
-from shared import telemetry
+from shared.config.settings import Settings
+from shared.telemetry import setup as telemetry
 telemetry.configure("tests", Settings.load(otel_exporter_otlp_endpoint="{collector.make_url("/")}"))
 with telemetry.request_context("r", "{TRACEPARENT}"), telemetry.span("outer.work", size=3):
     outer = telemetry.current_traceparent()

@@ -22,7 +22,6 @@ from ai_worker.responder import (
 )
 from ai_worker.worker import Worker
 from shared.bus import BusUnavailableError, Job, PoisonedEventError
-from shared.drafts import Draft, Drafts, Standing
 from shared.events import (
     REPLY_CANCEL_REQUESTED,
     REPLY_CHUNK,
@@ -41,6 +40,7 @@ from shared.events import (
 )
 from shared.ids import new_id
 from shared.interest.reader import Write
+from shared.store.drafts import Draft, Drafts, Standing
 
 
 class Recorder:

@@ -18,9 +18,9 @@ from aiormq.exceptions import AMQPError
 from yarl import URL
 
 from shared.bus.metrics import LINKS_LOST
-from shared.bus.topology import TopologyMismatchError
-from shared.cancellation import heed_the_end, told_to_stop
-from shared.runtime import backoff
+from shared.bus.rabbit.topology import TopologyMismatchError
+from shared.concurrency.cancellation import heed_the_end, told_to_stop
+from shared.process.runtime import backoff
 
 log = structlog.get_logger()
 

@@ -17,7 +17,7 @@ import orjson
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from shared.jwks import JwksKeys, KeySource, KeysUnavailableError
+from shared.auth.jwks import JwksKeys, KeySource, KeysUnavailableError
 
 __all__ = [
     "Claims",

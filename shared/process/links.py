@@ -20,7 +20,7 @@ _ATTEMPTS: Final = 2
 @asynccontextmanager
 async def rabbit_link(url: SecretStr, *, service: str) -> AsyncIterator[Bus]:
     """The bus on the RabbitMQ at `url`; it connects, and connects again, by itself while the block runs."""
-    from shared.bus.rabbit import rabbit_bus  # noqa: PLC0415  # slow to import, and `up` may do without
+    from shared.bus.rabbit.bus import rabbit_bus  # noqa: PLC0415  # slow to import, and `up` may do without
 
     async with rabbit_bus(url.get_secret_value(), name=service) as bus:
         yield bus

@@ -6,7 +6,7 @@ from typing import Final
 
 from aiohttp import web
 
-from shared.addresses import Network
+from shared.config.addresses import Network
 
 FORWARDED_FOR: Final = "X-Forwarded-For"
 _MOST_HOPS: Final = 16

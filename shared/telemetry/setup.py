@@ -12,10 +12,16 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 from prometheus_client import Histogram
 
-from shared import logs, ops, tracing
-from shared.correlation import current_request_id, current_traceparent, request_context, trace_context
+from shared.config.settings import Settings
+from shared.http import health as ops
 from shared.ids import new_id
-from shared.settings import Settings
+from shared.telemetry import logs, tracing
+from shared.telemetry.correlation import (
+    current_request_id,
+    current_traceparent,
+    request_context,
+    trace_context,
+)
 
 __all__ = [
     "configure",

@@ -8,8 +8,8 @@ from random import uniform
 from typing import Final
 
 from shared.bus import PoisonedEventError
-from shared.bus.topology import ATTEMPTS
-from shared.cancellation import told_to_stop
+from shared.bus.rabbit.topology import ATTEMPTS
+from shared.concurrency.cancellation import told_to_stop
 from shared.events import UndecodableEventError
 
 _PAUSES: Final = (0.5, 2.0, 5.0, 10.0)

@@ -10,7 +10,7 @@ import structlog
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
 
-from shared.stopping import STOPPING, Stopping
+from shared.http.graceful_stop import STOPPING, Stopping
 
 log = structlog.get_logger()
 

@@ -9,13 +9,13 @@ from typing import Any
 from aiormq.abc import AbstractConnection
 
 from shared.bus import Bus, BusUnavailableError, JobHandler, Listener, Routed, WorkQueue
-from shared.bus.jobs import Consumer
-from shared.bus.link import Linked, supervised
 from shared.bus.metrics import FOLLOWER, GATEWAY, PUBLISHED
-from shared.bus.outgoing import plan
-from shared.bus.sender import Sender
-from shared.bus.subscription import Subscription
-from shared.bus.topology import DEAD_LETTERS, follower_queue, gateway_queue
+from shared.bus.rabbit.jobs import Consumer
+from shared.bus.rabbit.link import Linked, supervised
+from shared.bus.rabbit.messages import plan
+from shared.bus.rabbit.sender import Sender
+from shared.bus.rabbit.subscription import Subscription
+from shared.bus.rabbit.topology import DEAD_LETTERS, follower_queue, gateway_queue
 
 
 @asynccontextmanager

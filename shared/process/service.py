@@ -7,11 +7,11 @@ from typing import Final, Protocol, TypeVar
 import structlog
 from redis.asyncio import Redis
 
-from shared import telemetry
 from shared.bus import Bus
-from shared.links import rabbit_link, redis_link
-from shared.runtime import refused, run
-from shared.settings import Settings, SettingsError
+from shared.config.settings import Settings, SettingsError
+from shared.process.links import rabbit_link, redis_link
+from shared.process.runtime import refused, run
+from shared.telemetry import setup as telemetry
 
 log = structlog.get_logger()
 

@@ -10,12 +10,12 @@ import structlog
 from aiormq.abc import AbstractChannel, AbstractConnection
 
 from shared.bus import BusUnavailableError
-from shared.bus.confirms import Batch, ConfirmProtocol, Confirms
-from shared.bus.link import LINK_ERRORS, Linked, LinkLostError, lost, setting_up, supervised
 from shared.bus.metrics import CONFIRM_SECONDS, MESSAGES, PUBLISH_FAILURES
-from shared.bus.outgoing import Outgoing
-from shared.bus.topology import TopologyMismatchError, declare
-from shared.cancellation import told_to_stop
+from shared.bus.rabbit.confirms import Batch, ConfirmProtocol, Confirms
+from shared.bus.rabbit.link import LINK_ERRORS, Linked, LinkLostError, lost, setting_up, supervised
+from shared.bus.rabbit.messages import Outgoing
+from shared.bus.rabbit.topology import TopologyMismatchError, declare
+from shared.concurrency.cancellation import told_to_stop
 
 log = structlog.get_logger()
 

@@ -8,7 +8,7 @@ from aiormq.exceptions import ChannelPreconditionFailed
 
 from shared.bus import BusUnavailableError, WorkQueue
 from shared.events import REPLY_CANCEL_REQUESTED, REPLY_FAILED, REPLY_FINISHED, REPLY_REQUESTED
-from shared.runtime import StartError
+from shared.process.runtime import StartError
 
 EVENTS: Final = "roomcast.events"
 DEAD: Final = "roomcast.dead"

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from pamqp import encode
 
-from shared.bus.frames import BODY, FRAME, FRAME_END, HEADER, METHOD
-from shared.bus.outgoing import Outgoing
+from shared.bus.rabbit.frame_tap import BODY, FRAME, FRAME_END, HEADER, METHOD
+from shared.bus.rabbit.messages import Outgoing
 
 _PUBLISH: Final = (60).to_bytes(2) + (40).to_bytes(2) + bytes(2)
 _CONTENT: Final = Struct(">HHQH")

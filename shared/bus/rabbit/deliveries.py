@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import Final
 
-from shared.bus.frames import LONG_LONG, METHOD, Content, FrameProtocol, Transports
+from shared.bus.rabbit.frame_tap import LONG_LONG, METHOD, Content, FrameProtocol, Transports
 
 Receive = Callable[[int, bytes, bytes], None]
 """Takes one message: its delivery tag, the payload of its content header frame, its body."""

@@ -14,9 +14,9 @@ import structlog
 import uvloop
 from aiohttp import web
 
-from shared.doors import close_door
-from shared.refusals import StartError
-from shared.stopping import Stopping
+from shared.config.start_errors import StartError
+from shared.http.graceful_stop import Stopping
+from shared.http.stop_listening import close_door
 
 __all__ = ["StartError", "backoff", "http_server", "refused", "run"]
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 import structlog
 from redis.asyncio import Redis
 
-from shared.interest.store import GATEWAYS, REDIS_ERRORS, seconds, text
+from shared.store.keys import GATEWAYS, REDIS_ERRORS, seconds, text
 
 log = structlog.get_logger()
 

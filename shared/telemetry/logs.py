@@ -14,7 +14,7 @@ from aiohttp import ClientConnectionResetError
 from aiohttp.http_exceptions import HttpProcessingError
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from shared.correlation import current_request_id
+from shared.telemetry.correlation import current_request_id
 
 
 def configure(service: str, *, as_json: bool, level: str) -> None:

@@ -15,7 +15,7 @@ from pydantic import model_validator as validates_model
 from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from shared.addresses import (
+from shared.config.addresses import (
     Network,
     base_url,
     checked_url,
@@ -25,7 +25,7 @@ from shared.addresses import (
     networks,
     own_origins,
 )
-from shared.refusals import SettingsError
+from shared.config.start_errors import SettingsError
 
 __all__ = ["Settings", "SettingsError"]
 

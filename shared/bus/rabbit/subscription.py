@@ -11,14 +11,22 @@ from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
 from aiormq.exceptions import ChannelNotFoundEntity
 
 from shared.bus import Listener
-from shared.bus.content_header import content_type_and_headers
-from shared.bus.deliveries import Deliveries
-from shared.bus.framing import decode
-from shared.bus.link import CLOSE_SECONDS, LINK_ERRORS, Linked, lost, setting_up, supervised, taken_away
+from shared.bus.deduplication import MESSAGES, Recent
 from shared.bus.metrics import CONSUMED, GAPS, REPEATED, UNDECODABLE
-from shared.bus.recent import MESSAGES, Recent
-from shared.bus.topology import Queue, declare, declare_queue
-from shared.cancellation import told_to_stop
+from shared.bus.rabbit.cloudevents import decode
+from shared.bus.rabbit.deliveries import Deliveries
+from shared.bus.rabbit.link import (
+    CLOSE_SECONDS,
+    LINK_ERRORS,
+    Linked,
+    lost,
+    setting_up,
+    supervised,
+    taken_away,
+)
+from shared.bus.rabbit.topology import Queue, declare, declare_queue
+from shared.bus.rabbit.wire_in import content_type_and_headers
+from shared.concurrency.cancellation import told_to_stop
 from shared.events import Event, UndecodableEventError
 
 log = structlog.get_logger()

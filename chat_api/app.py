@@ -15,36 +15,36 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chat_api import migrations
-from chat_api.accounts import Accounts
-from chat_api.authority import Authority
-from chat_api.backlog import Backlog
-from chat_api.callers import Callers
-from chat_api.cancellation import Cancellation
-from chat_api.chats import Chats
-from chat_api.database import DATABASE_ERRORS, connect, open_engine
-from chat_api.ended_sessions import EndedSessionsKeeper
-from chat_api.failures import problems_middleware
-from chat_api.history import History
-from chat_api.http import Endpoints, add_endpoints
-from chat_api.keys import SigningKeys
-from chat_api.limits import Limits
-from chat_api.maintenance import Maintenance
-from chat_api.members import Members
-from chat_api.messages import Messages
-from chat_api.newcomers import Newcomers
-from chat_api.passwords import Passwords
-from chat_api.posting import Poster
-from chat_api.progress import Progress
-from chat_api.regeneration import Regeneration
-from chat_api.relay import Relay
-from chat_api.replies import Replies
-from chat_api.retention import Retention
+from chat_api.accounts.accounts import Accounts
+from chat_api.accounts.authentication import Callers
+from chat_api.accounts.foreign_users import Newcomers
+from chat_api.accounts.issuers import Authority
+from chat_api.accounts.passwords import Passwords
+from chat_api.accounts.revocation_set import EndedSessionsKeeper
+from chat_api.accounts.sessions import Sessions
+from chat_api.accounts.signing_keys import SigningKeys
+from chat_api.chats.chats import Chats
+from chat_api.chats.group_commit import Poster
+from chat_api.chats.history import History
+from chat_api.chats.members import Members
+from chat_api.chats.messages import Messages
+from chat_api.chats.reply_in_progress import Progress
+from chat_api.database.connections import DATABASE_ERRORS, connect, open_engine
+from chat_api.database.partitions import Maintenance
+from chat_api.database.retention import Retention
+from chat_api.http.endpoints import Endpoints, add_endpoints
+from chat_api.http.error_middleware import problems_middleware
+from chat_api.http.rate_limits import Limits
+from chat_api.outbox.lag import Backlog
+from chat_api.outbox.leader import Relay
+from chat_api.replies.cancellation import Cancellation
+from chat_api.replies.outcomes import Replies
+from chat_api.replies.regeneration import Regeneration
 from chat_api.routes.auth import auth_endpoints, user_endpoints
 from chat_api.routes.chats import chat_endpoints, member_endpoints
 from chat_api.routes.messages import message_endpoints
 from chat_api.routes.pages import page_routes
 from chat_api.routes.replies import reply_endpoints
-from chat_api.sessions import Sessions
 from chat_api.settings import ApiSettings
 from shared.auth.jwks import JwksKeys
 from shared.auth.tokens import Verifier

@@ -11,9 +11,9 @@ from redis.asyncio import Redis
 from ai_worker.app import serve as serve_worker
 from ai_worker.settings import WorkerSettings
 from chat_api.app import serve as serve_api
-from chat_api.database import connect
+from chat_api.database.connections import connect
 from chat_api.migrations import is_current, upgrade
-from chat_api.replies import request_unfinished
+from chat_api.replies.outcomes import request_unfinished
 from chat_api.settings import ApiSettings
 from roomcast import banner, demo, embedded
 from shared.bus import Bus

@@ -7,7 +7,7 @@ import asyncpg
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from chat_api.database import connect, driver_url
+from chat_api.database.connections import connect, driver_url
 
 HEAD: Final = "0005"
 _FOLDER: Final = Path(__file__).parent

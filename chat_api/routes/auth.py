@@ -5,10 +5,12 @@ from typing import Annotated
 from aiohttp import web
 from pydantic import Field
 
-from chat_api.accounts import Accounts
-from chat_api.http import Call, Endpoints, answer
-from chat_api.models import ApiModel, DisplayName, Password, text
-from chat_api.problems import (
+from chat_api.accounts.accounts import Accounts
+from chat_api.accounts.sessions import Session, Sessions, User
+from chat_api.accounts.usernames import LONGEST, PATTERN, SHORTEST
+from chat_api.http.endpoints import Call, Endpoints, answer
+from chat_api.http.fields import ApiModel, DisplayName, Password, text
+from chat_api.http.problems import (
     BadCredentials,
     Forbidden,
     NotFound,
@@ -18,8 +20,6 @@ from chat_api.problems import (
     TokenReused,
     UsernameTaken,
 )
-from chat_api.sessions import Session, Sessions, User
-from chat_api.usernames import LONGEST, PATTERN, SHORTEST
 from shared.http.proxies import Proxies, one_customer
 
 

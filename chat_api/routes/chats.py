@@ -2,7 +2,10 @@
 
 from aiohttp import web
 
-from chat_api.chat_models import (
+from chat_api.chats.chats import Chats
+from chat_api.chats.history import History
+from chat_api.chats.members import Members
+from chat_api.chats.models import (
     Chat,
     ChatChanges,
     ChatDetail,
@@ -15,11 +18,8 @@ from chat_api.chat_models import (
     Sync,
     SyncQuery,
 )
-from chat_api.chats import Chats
-from chat_api.history import History
-from chat_api.http import Call, Endpoints, answer
-from chat_api.members import Members
-from chat_api.problems import Forbidden, NotFound, OwnerCannotLeave
+from chat_api.http.endpoints import Call, Endpoints, answer
+from chat_api.http.problems import Forbidden, NotFound, OwnerCannotLeave
 
 
 def chat_endpoints(chats: Chats, history: History) -> Endpoints:

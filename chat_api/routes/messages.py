@@ -4,12 +4,11 @@ from typing import Final
 
 from aiohttp import web
 
-from chat_api.chat_models import Edit, IdempotencyKey, Message, MessagePage, MessagesQuery, NewMessage
-from chat_api.history import LAST, History
-from chat_api.http import Call, Endpoints, answer
-from chat_api.limits import Limits, take
-from chat_api.messages import Messages
-from chat_api.problems import (
+from chat_api.chats.history import LAST, History
+from chat_api.chats.messages import Messages
+from chat_api.chats.models import Edit, IdempotencyKey, Message, MessagePage, MessagesQuery, NewMessage
+from chat_api.http.endpoints import Call, Endpoints, answer
+from chat_api.http.problems import (
     Deleted,
     Forbidden,
     IdempotencyMismatch,
@@ -17,6 +16,7 @@ from chat_api.problems import (
     RateLimited,
     ReplyNotFound,
 )
+from chat_api.http.rate_limits import Limits, take
 
 KEY: Final = "Idempotency-Key"
 REPLAYED: Final = {"Idempotency-Replayed": "true"}

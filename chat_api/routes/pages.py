@@ -11,9 +11,9 @@ from typing import Any, Final
 import orjson
 from aiohttp import web
 
-from chat_api.http import Endpoints, answer
-from chat_api.keys import SigningKeys
-from chat_api.openapi import openapi
+from chat_api.accounts.signing_keys import SigningKeys
+from chat_api.http.endpoints import Endpoints, answer
+from chat_api.http.openapi import openapi
 
 _INLINE: Final = re.compile(r"<(script|style)>(.*?)</\1>", re.DOTALL)
 _NONE: Final = "'none'"

@@ -2,12 +2,12 @@
 
 from aiohttp import web
 
-from chat_api.cancellation import Cancellation
-from chat_api.chat_models import ReplyAsked
-from chat_api.http import Call, Endpoints, answer
-from chat_api.limits import Limits, take
-from chat_api.problems import Deleted, NotAReply, NotFound, RateLimited, ReplyFinished
-from chat_api.regeneration import Regeneration
+from chat_api.chats.models import ReplyAsked
+from chat_api.http.endpoints import Call, Endpoints, answer
+from chat_api.http.problems import Deleted, NotAReply, NotFound, RateLimited, ReplyFinished
+from chat_api.http.rate_limits import Limits, take
+from chat_api.replies.cancellation import Cancellation
+from chat_api.replies.regeneration import Regeneration
 
 
 def reply_endpoints(cancellation: Cancellation, regeneration: Regeneration, limits: Limits) -> Endpoints:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from chat_api.event_store import Filter
+    from chat_api.outbox.event_store import Filter
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -192,7 +192,7 @@ def _filter(
     *,
     unpublished: bool = False,
 ) -> "Filter":
-    from chat_api.event_store import Filter  # noqa: PLC0415
+    from chat_api.outbox.event_store import Filter  # noqa: PLC0415
     from roomcast.events.moments import moment  # noqa: PLC0415
 
     try:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Collection
 from contextlib import AsyncExitStack
 
-from chat_api.event_replay import awaited
+from chat_api.outbox.event_replay import awaited
 from roomcast.events.output import Output
 from roomcast.events.sources import FailedError, Sources
 from shared.bus.rabbit.dead_letters import DeadLetter, NotReplayableError, Taken, dead_letters

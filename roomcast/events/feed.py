@@ -3,7 +3,7 @@
 from time import monotonic
 from typing import Final
 
-from chat_api.event_store import EventStore, Filter, StoredEvent
+from chat_api.outbox.event_store import EventStore, Filter, StoredEvent
 
 _PAGE: Final = 1000
 _LOOK_BACK: Final = 1000

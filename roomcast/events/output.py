@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from chat_api.event_store import StoredEvent
+from chat_api.outbox.event_store import StoredEvent
 from shared.bus.rabbit.dead_letters import DeadLetter
 from shared.events import Event
 from shared.ids import rfc3339

@@ -6,8 +6,8 @@ from typing import Final
 import asyncpg
 import typer
 
-from chat_api.event_replay import Replayable, replayable
-from chat_api.event_store import EventStore, Filter
+from chat_api.outbox.event_replay import Replayable, replayable
+from chat_api.outbox.event_store import EventStore, Filter
 from roomcast.events.output import Output
 from roomcast.events.sources import FailedError, Sources
 from shared.bus import Bus, BusUnavailableError, Routed

@@ -11,7 +11,7 @@ from typing import Final
 import asyncpg
 from pydantic import SecretStr
 
-from chat_api.database import DATABASE_ERRORS, connect
+from chat_api.database.connections import DATABASE_ERRORS, connect
 from chat_api.settings import ApiSettings
 from roomcast.postgres import running_address
 from shared.bus import BusUnavailableError

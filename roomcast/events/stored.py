@@ -7,9 +7,9 @@ from typing import Final
 
 import asyncpg
 
-from chat_api.database import DATABASE_ERRORS, connect
-from chat_api.event_store import EventStore, Filter
-from chat_api.outbox import CHANNEL
+from chat_api.database.connections import DATABASE_ERRORS, connect
+from chat_api.outbox.event_store import EventStore, Filter
+from chat_api.outbox.record import CHANNEL
 from roomcast.events.feed import Feed
 from roomcast.events.output import Output
 from roomcast.events.sources import STATEMENT_SECONDS, FailedError, NoTablesError, Sources

@@ -28,7 +28,7 @@ from rest import Api, Person
 from servers import PostgresServer, RabbitServer, RedisServer
 from stack import ROOT, Services
 
-from chat_api.reply_failures import OTHERWISE, sentence
+from chat_api.replies.failure_texts import OTHERWISE, sentence
 
 GOOD: Final = SaysText("A good answer.")
 SECONDS: Final = 40.0

@@ -10,7 +10,7 @@ from servers import PostgresServer, RabbitServer, RedisServer, running
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chat_api import migrations
-from chat_api.database import connect, open_engine
+from chat_api.database.connections import connect, open_engine
 from shared.ids import new_id
 
 

@@ -14,14 +14,14 @@ from redis.asyncio import Redis
 from servers import RedisServer
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chat_api.accounts import Accounts
-from chat_api.callers import Callers
-from chat_api.http import Caller
-from chat_api.keys import SigningKeys
-from chat_api.limits import FailedLogins, Limits
-from chat_api.newcomers import Newcomers
-from chat_api.passwords import Passwords
-from chat_api.problems import (
+from chat_api.accounts.accounts import Accounts
+from chat_api.accounts.authentication import Callers
+from chat_api.accounts.foreign_users import Newcomers
+from chat_api.accounts.passwords import Passwords
+from chat_api.accounts.sessions import Session, Sessions
+from chat_api.accounts.signing_keys import SigningKeys
+from chat_api.http.endpoints import Caller
+from chat_api.http.problems import (
     BadCredentials,
     Forbidden,
     NotFound,
@@ -32,7 +32,7 @@ from chat_api.problems import (
     TokenReused,
     UsernameTaken,
 )
-from chat_api.sessions import Session, Sessions
+from chat_api.http.rate_limits import FailedLogins, Limits
 from shared.auth.tokens import Claims, Verifier
 from shared.ids import new_id
 from shared.store.ended_sessions import EndedSessions

@@ -9,10 +9,10 @@ from integration.conftest import Database
 from prometheus_client import REGISTRY
 from servers import RabbitServer
 
-from chat_api import backlog
-from chat_api.backlog import Backlog
-from chat_api.database import connect
-from chat_api.outbox import record
+from chat_api.database.connections import connect
+from chat_api.outbox import lag as backlog
+from chat_api.outbox.lag import Backlog
+from chat_api.outbox.record import record
 from shared.bus import BusUnavailableError
 from shared.bus.local import LocalBus
 from shared.bus.rabbit.bus import rabbit_bus

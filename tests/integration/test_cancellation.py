@@ -11,12 +11,12 @@ from integration.test_replies import Conversation
 from redis.asyncio import Redis
 from servers import RedisServer
 
-from chat_api.cancellation import LATE_SECONDS, Cancellation
-from chat_api.chats import Chats
-from chat_api.problems import Deleted, NotAReply, NotFound, ReplyFinished
-from chat_api.progress import Progress
-from chat_api.regeneration import Regeneration
-from chat_api.replies import Replies
+from chat_api.chats.chats import Chats
+from chat_api.chats.reply_in_progress import Progress
+from chat_api.http.problems import Deleted, NotAReply, NotFound, ReplyFinished
+from chat_api.replies.cancellation import LATE_SECONDS, Cancellation
+from chat_api.replies.outcomes import Replies
+from chat_api.replies.regeneration import Regeneration
 from shared.bus import Job
 from shared.events import REPLY_CANCEL_REQUESTED, REPLY_CHUNK, REPLY_REQUESTED, Event
 from shared.ids import new_id

@@ -9,9 +9,9 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from torture.proxy import Link
 
-from chat_api.access import lock_chat
-from chat_api.database import SILENCE_SECONDS, open_engine
-from chat_api.failures import passes
+from chat_api.chats.membership import lock_chat
+from chat_api.database.connections import SILENCE_SECONDS, open_engine
+from chat_api.http.error_middleware import passes
 
 
 async def test_a_caller_that_is_cut_off_keeps_no_chat_locked(

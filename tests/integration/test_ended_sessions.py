@@ -7,8 +7,8 @@ from integration.conftest import Database
 from redis.asyncio import Redis
 from servers import RedisServer
 
-from chat_api.database import connect
-from chat_api.ended_sessions import EndedSessionsKeeper
+from chat_api.accounts.revocation_set import EndedSessionsKeeper
+from chat_api.database.connections import connect
 from shared.ids import new_id
 from shared.store.ended_sessions import EndedSessions
 

@@ -13,9 +13,9 @@ from integration.conftest import Database
 from program import ROOMCAST, Ended, environment, roomcast, up
 from servers import RabbitServer
 
-from chat_api.database import connect
-from chat_api.event_store import EventStore, Filter
-from chat_api.outbox import record
+from chat_api.database.connections import connect
+from chat_api.outbox.event_store import EventStore, Filter
+from chat_api.outbox.record import record
 from roomcast.events.feed import Feed
 from shared.bus.rabbit.bus import rabbit_bus
 from shared.events import Event

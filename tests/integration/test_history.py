@@ -10,12 +10,12 @@ from integration.test_group_posting import post_of
 from redis.asyncio import Redis
 from servers import RedisServer
 
-from chat_api.database import connect
-from chat_api.history import MISSED_BYTES, History
-from chat_api.members import Members
-from chat_api.messages import Messages
-from chat_api.posting import Poster
-from chat_api.progress import Progress
+from chat_api.chats.group_commit import Poster
+from chat_api.chats.history import MISSED_BYTES, History
+from chat_api.chats.members import Members
+from chat_api.chats.messages import Messages
+from chat_api.chats.reply_in_progress import Progress
+from chat_api.database.connections import connect
 from shared.store.drafts import Drafts
 from shared.store.presence import Presence
 

@@ -9,9 +9,9 @@ import pytest
 from integration.conftest import Database
 from integration.test_group_posting import post_of
 
-from chat_api import posting
-from chat_api.database import connect
-from chat_api.posting import Post, Poster
+from chat_api.chats import group_commit as posting
+from chat_api.chats.group_commit import Post, Poster
+from chat_api.database.connections import connect
 from shared.ids import new_id
 
 

@@ -15,13 +15,13 @@ from integration.relays import Ear
 from integration.test_group_posting import post_of
 from integration.test_outbox import all_marked
 
-from chat_api import term
-from chat_api.access import lock_chat
-from chat_api.announcements import chat_read
-from chat_api.database import connect
-from chat_api.outbox import Recorded, event_of, record
-from chat_api.posting import Poster
-from chat_api.relay import Relay
+from chat_api.chats.group_commit import Poster
+from chat_api.chats.membership import lock_chat
+from chat_api.database.connections import connect
+from chat_api.outbox import relay as term
+from chat_api.outbox.announcements import chat_read
+from chat_api.outbox.leader import Relay
+from chat_api.outbox.record import Recorded, event_of, record
 from shared.events import Event
 from shared.ids import new_id
 

@@ -10,11 +10,11 @@ from integration.relays import Ear
 from servers import PostgresServer
 from torture.proxy import Link
 
-from chat_api.database import connect
-from chat_api.members import TOLD_SECONDS, Members
-from chat_api.outbox import record
-from chat_api.relay import SILENCE_SECONDS, Relay
-from chat_api.term import LOOK_SECONDS
+from chat_api.chats.members import TOLD_SECONDS, Members
+from chat_api.database.connections import connect
+from chat_api.outbox.leader import SILENCE_SECONDS, Relay
+from chat_api.outbox.record import record
+from chat_api.outbox.relay import LOOK_SECONDS
 from shared.events import MEMBER_REMOVED, Event
 from shared.ids import new_id
 

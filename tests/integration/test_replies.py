@@ -10,9 +10,9 @@ from integration.test_group_posting import post_of
 from redis.asyncio import Redis
 from servers import RedisServer
 
-from chat_api.database import connect
-from chat_api.posting import Poster, Verdict
-from chat_api.replies import WORKER_LOST, Replies, request_unfinished
+from chat_api.chats.group_commit import Poster, Verdict
+from chat_api.database.connections import connect
+from chat_api.replies.outcomes import WORKER_LOST, Replies, request_unfinished
 from shared.bus import Job, PoisonedEventError
 from shared.events import (
     REPLY_FAILED,

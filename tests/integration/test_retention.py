@@ -12,14 +12,15 @@ from fakeredis import FakeAsyncRedis
 from integration.conftest import Database
 from servers import PostgresServer
 
-from chat_api import migrations, retention
-from chat_api.chats import Chats
-from chat_api.database import connect, open_engine
-from chat_api.history import History
-from chat_api.maintenance import Maintenance
-from chat_api.posting import Post, Poster
-from chat_api.progress import Progress
-from chat_api.retention import Retention
+from chat_api import migrations
+from chat_api.chats.chats import Chats
+from chat_api.chats.group_commit import Post, Poster
+from chat_api.chats.history import History
+from chat_api.chats.reply_in_progress import Progress
+from chat_api.database import retention
+from chat_api.database.connections import connect, open_engine
+from chat_api.database.partitions import Maintenance
+from chat_api.database.retention import Retention
 from shared.ids import new_id
 from shared.store.drafts import Drafts
 from shared.store.presence import Presence

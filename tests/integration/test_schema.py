@@ -10,10 +10,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from chat_api import migrations
-from chat_api.database import connect, driver_url, open_engine
-from chat_api.endings import complete, locked_reply
-from chat_api.maintenance import LOCK, Maintenance
-from chat_api.tables import metadata
+from chat_api.database.connections import connect, driver_url, open_engine
+from chat_api.database.partitions import LOCK, Maintenance
+from chat_api.database.tables import metadata
+from chat_api.replies.endings import complete, locked_reply
 from shared.ids import new_id
 
 

@@ -7,8 +7,8 @@ import pytest
 from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
 
-from chat_api.decoding import MAX_BODY_BYTES, read_body
-from chat_api.problems import TooLarge
+from chat_api.http.bodies import MAX_BODY_BYTES, read_body
+from chat_api.http.problems import TooLarge
 
 
 async def late(request: web.Request) -> web.Response:

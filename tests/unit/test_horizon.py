@@ -2,7 +2,7 @@
 
 import random
 
-from chat_api.horizon import Horizon
+from chat_api.outbox.gaps import Horizon
 
 
 def test_what_follows_without_a_gap_is_next() -> None:

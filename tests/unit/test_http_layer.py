@@ -16,11 +16,11 @@ from pydantic import Field
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from chat_api.failures import problems_middleware
-from chat_api.http import Call, Caller, Endpoints, add_endpoints, answer
-from chat_api.models import ApiModel, JsonObject, Seq, text
-from chat_api.openapi import openapi
-from chat_api.problems import Forbidden, NotFound, Problem, RateLimited, TokenMissing, ValidationFailed
+from chat_api.http.endpoints import Call, Caller, Endpoints, add_endpoints, answer
+from chat_api.http.error_middleware import problems_middleware
+from chat_api.http.fields import ApiModel, JsonObject, Seq, text
+from chat_api.http.openapi import openapi
+from chat_api.http.problems import Forbidden, NotFound, Problem, RateLimited, TokenMissing, ValidationFailed
 from shared.http.cors import Origins, cors_middleware
 from shared.telemetry.setup import http_middleware
 

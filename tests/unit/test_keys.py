@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from chat_api import keys as keys_module
-from chat_api.keys import AnyOf, SigningKeys, thumbprint
+from chat_api.accounts import signing_keys as keys_module
+from chat_api.accounts.signing_keys import AnyOf, SigningKeys, thumbprint
 from shared.auth import jwks
 from shared.auth.jwks import REFETCH_SECONDS, JwksKeys, public_keys
 from shared.auth.tokens import KeysUnavailableError

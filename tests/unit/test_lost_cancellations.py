@@ -13,8 +13,8 @@ import pytest
 from ai_worker import cancellation as cancelling_workers
 from ai_worker.cancellation import Cancellations
 from ai_worker.looks import look
-from chat_api.backlog import Backlog
-from chat_api.ended_sessions import EndedSessionsKeeper
+from chat_api.accounts.revocation_set import EndedSessionsKeeper
+from chat_api.outbox.lag import Backlog
 from shared.store.drafts import Standing
 
 

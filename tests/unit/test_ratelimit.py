@@ -2,8 +2,8 @@
 
 import pytest
 
-from chat_api.limits import Limits, take
-from chat_api.problems import RateLimited
+from chat_api.http.problems import RateLimited
+from chat_api.http.rate_limits import Limits, take
 from shared.http.rate_limit import RateLimit
 
 

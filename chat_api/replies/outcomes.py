@@ -1,0 +1,126 @@
+"""What becomes of a reply: consumes `reply.finished` and `reply.failed`, and requests nobody could serve.
+
+One transaction stores the reply as the chat's next message, tells it, ends the reply and asks for the next
+one in turn; an event that arrives twice changes nothing the second time.
+"""
+
+import asyncio
+from typing import Final, assert_never
+
+import asyncpg
+import structlog
+from prometheus_client import Counter
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from chat_api.http.error_middleware import passes
+from chat_api.replies.endings import Reply, cancel, complete, fail, locked_reply
+from shared.bus import Job, PoisonedEventError
+from shared.events import (
+    Command,
+    MemberRemoved,
+    ReplyCancelRequested,
+    ReplyFailed,
+    ReplyFinished,
+    ReplyRequested,
+    SessionEnded,
+    command_of,
+)
+from shared.process.runtime import backoff
+from shared.store.drafts import Drafts
+from shared.telemetry.setup import request_context
+
+log = structlog.get_logger()
+
+ENDED = Counter("roomcast_api_replies_ended_total", "Replies that ended", ["outcome"])
+
+WORKER_LOST: Final = "worker_lost"
+"""The code of a reply whose request was given up: every worker that took it died or failed."""
+
+_HANDLED: Final = text("INSERT INTO handled_events (id) VALUES (:id) ON CONFLICT DO NOTHING")
+
+
+class Replies:
+    """Ends replies, whatever their end."""
+
+    def __init__(self, engine: AsyncEngine, drafts: Drafts) -> None:
+        self._engine = engine
+        self._drafts = drafts
+
+    async def handle(self, job: Job) -> None:
+        """Handles a job of the queue `api.replies`, waiting for a database that is away.
+
+        Raises:
+            PoisonedEventError: the event is none of this queue's.
+            UndecodableEventError: its body does not fit its type.
+        """
+        with request_context(job.event.request_id, job.event.traceparent):
+            command = command_of(job.event)
+            for pause in backoff():
+                try:
+                    await self._settle(job, command)
+                except Exception as error:
+                    if not passes(error):
+                        raise
+                    # An outage must not use up the job's bounded deliveries.
+                    log.warning("reply.database_away", error=repr(error)[:500])
+                    await asyncio.sleep(pause)
+                else:
+                    return
+
+    async def _settle(self, job: Job, command: Command) -> None:
+        match command:
+            case ReplyFinished() | ReplyFailed() | ReplyRequested():
+                await self._end(job, command)
+            case ReplyCancelRequested() | SessionEnded() | MemberRemoved():
+                raise PoisonedEventError(f"{job.event.type} is not for the API's replies")
+            case _:
+                assert_never(command)
+
+    async def _end(self, job: Job, told: ReplyFinished | ReplyFailed | ReplyRequested) -> None:
+        ending = None
+        async with self._engine.begin() as connection:
+            # A dead request keeps its id, which no consumer of this queue has handled.
+            fresh = (await connection.execute(_HANDLED, {"id": job.event.id})).rowcount
+            reply = await locked_reply(connection, told.chat_id, told.reply_id)
+            being_written = reply is not None and reply.being_written
+            if fresh and reply is not None and being_written:
+                ending = await _ended(connection, reply, told)
+        if ending is not None:
+            note_ended(ending, chat_id=told.chat_id, reply_id=told.reply_id)
+        if ending is not None or not being_written:
+            await self._drafts.end(told.reply_id)
+
+
+async def _ended(
+    connection: AsyncConnection, reply: Reply, told: ReplyFinished | ReplyFailed | ReplyRequested
+) -> str | None:
+    match told:
+        case ReplyFinished():
+            return await complete(connection, reply, told.content, told.metadata, told.attempt)
+        case ReplyFailed() if reply.cancelling:
+            return await cancel(connection, reply, told.content, told.metadata, told.attempt)
+        case ReplyFailed():
+            return await fail(connection, reply, told.code, told.metadata, told.attempt)
+        case ReplyRequested() if reply.cancelling:
+            return None  # see `cancellation.py`: it is ended by what its draft holds
+        case ReplyRequested():
+            return await fail(connection, reply, WORKER_LOST)
+        case _:
+            assert_never(told)
+
+
+def note_ended(outcome: str, *, chat_id: str, reply_id: str) -> None:
+    """Counts and logs a reply's end."""
+    ENDED.labels(outcome).inc()
+    log.info("reply.ended", outcome=outcome, reply_id=reply_id, chat_id=chat_id)
+
+
+async def request_unfinished(connection: asyncpg.Connection) -> int:
+    """Asks again for every reply that was being written; returns how many.
+
+    For a bus that forgets with its process: what it held when that ended is gone. Repeated requests are
+    harmless, as only the first reply that arrives is stored.
+    """
+    asked = await connection.fetch("SELECT request_reply(id) FROM replies WHERE status = 'requested'")
+    return len(asked)

@@ -24,32 +24,32 @@ from shared.interest.publisher import EventPublisher
 from shared.process.runtime import ProtocolFactory, http_server
 from shared.store.ended_sessions import EndedSessions
 from shared.store.presence import Presence
-from ws_gateway.access import CONNECTIONS, ChatAccess
-from ws_gateway.admission import Admission
-from ws_gateway.announcer import Announcer
-from ws_gateway.departed import Departed
-from ws_gateway.door import Door, House
-from ws_gateway.drain import Drain
-from ws_gateway.engine import Engine
-from ws_gateway.fanout import Fanout
-from ws_gateway.gateway import Gateway
-from ws_gateway.handlers import Handlers
-from ws_gateway.handshake import Handshake
-from ws_gateway.http import application
-from ws_gateway.http_connection import HttpConnections
-from ws_gateway.joining import Joining
+from ws_gateway.clients.drain import Drain
+from ws_gateway.clients.handlers import Handlers
+from ws_gateway.clients.handshake import Handshake
+from ws_gateway.clients.joining import Joining
+from ws_gateway.clients.key_wait import PatientVerifier
+from ws_gateway.clients.lifecycle import Gateway
+from ws_gateway.clients.revoked_sessions import LiveSessions
+from ws_gateway.clients.token_expiry import TokenLife
+from ws_gateway.engine.server import Engine
 from ws_gateway.limits import Limits
-from ws_gateway.membership import Membership
-from ws_gateway.new_keys import PatientVerifier
-from ws_gateway.presence import RoomPresence
-from ws_gateway.relay import Relay
-from ws_gateway.resync import Resync
-from ws_gateway.rooms import Rooms
-from ws_gateway.sessions import LiveSessions
+from ws_gateway.listener.connection_limits import Visitors
+from ws_gateway.listener.handshake_limits import Admission
+from ws_gateway.listener.http_app import application
+from ws_gateway.listener.http_connections import HttpConnections
+from ws_gateway.listener.tcp import Door, House
+from ws_gateway.presence.announcer import Announcer
+from ws_gateway.presence.dead_gateways import Departed
+from ws_gateway.presence.presence import RoomPresence
+from ws_gateway.rooms.chat_state import CONNECTIONS, ChatAccess
+from ws_gateway.rooms.fanout import Fanout
+from ws_gateway.rooms.membership import Membership
+from ws_gateway.rooms.relay import Relay
+from ws_gateway.rooms.resync import Resync
+from ws_gateway.rooms.rooms import Rooms
+from ws_gateway.rooms.sockets import Socket, Sockets
 from ws_gateway.settings import GatewaySettings
-from ws_gateway.sockets import Socket, Sockets
-from ws_gateway.token_life import TokenLife
-from ws_gateway.visitors import Visitors
 
 log = structlog.get_logger()
 

@@ -15,11 +15,12 @@ from gateways import RunningGateway, message_created, running_gateway
 
 from shared.auth.tokens import Claims, Verifier
 from shared.events import Event, user_room
-from ws_gateway import engine, stock
-from ws_gateway.connections import Connection
-from ws_gateway.engine import Engine
+from ws_gateway.engine import server as engine
+from ws_gateway.engine.server import Engine
 from ws_gateway.limits import Limits
 from ws_gateway.metrics import DIRECT, HANDSHAKE_TIMEOUT, LIMITED, SLOW_CONSUMERS
+from ws_gateway.transport.connection import Connection
+from ws_gateway.transport.polling import server as stock
 
 
 @pytest.fixture(scope="module", params=["direct", "stock"])

@@ -12,13 +12,14 @@ from calm.raw import RawSocket, frame
 from engineio.async_socket import AsyncSocket
 from gateways import RunningGateway, eventually, running_gateway
 
-from ws_gateway import direct, stock
-from ws_gateway.direct import DirectConnection
 from ws_gateway.limits import Limits
-from ws_gateway.rooms import Subscription
-from ws_gateway.sockets import Socket
-from ws_gateway.stock import Polled, Upgrade
-from ws_gateway.websocket import WebSocket
+from ws_gateway.rooms.rooms import Subscription
+from ws_gateway.rooms.sockets import Socket
+from ws_gateway.transport import websocket_connection as direct
+from ws_gateway.transport.polling import server as stock
+from ws_gateway.transport.polling.server import Polled, Upgrade
+from ws_gateway.transport.websocket import WebSocket
+from ws_gateway.transport.websocket_connection import DirectConnection
 
 HELD: Final = (AsyncSocket, DirectConnection, Polled, Socket, Subscription, Upgrade, WebSocket)
 LAST_LOOKED_AT: Final = Counter({"AsyncSocket": 1, "WebSocket": 1})

@@ -18,7 +18,7 @@ from shared.process.links import redis_link
 from shared.store import presence
 from shared.store.keys import GATEWAYS, text
 from shared.store.presence import GONE_SECONDS, Presence
-from ws_gateway import departed
+from ws_gateway.presence import dead_gateways as departed
 
 
 @pytest.fixture(scope="module")

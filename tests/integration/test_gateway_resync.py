@@ -13,7 +13,7 @@ from shared.bus import Listener
 from shared.bus.local import LocalBus
 from shared.process.links import redis_link
 from shared.store.ended_sessions import EndedSessions
-from ws_gateway import resync
+from ws_gateway.rooms import resync
 
 
 class GappyBus(LocalBus):

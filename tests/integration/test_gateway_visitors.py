@@ -128,7 +128,7 @@ async def test_operators_have_so_many_places_beside_the_others(
     limits: Limits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else who knows the path could have as many as it likes."""
-    monkeypatch.setattr("ws_gateway.visitors.OPERATORS", 1)
+    monkeypatch.setattr("ws_gateway.listener.connection_limits.OPERATORS", 1)
     async with limited(limits) as gateway, AsyncExitStack() as lines:
         await lines.enter_async_context(Line.to(gateway.url))
         await eventually(visitors, is_=1)

@@ -2,8 +2,8 @@
 
 import orjson
 
-from ws_gateway.admission import Admission
 from ws_gateway.limits import Limits, Places
+from ws_gateway.listener.handshake_limits import Admission
 from ws_gateway.metrics import LIMITED
 
 

@@ -22,7 +22,7 @@ from typer.main import get_group
 
 from ai_worker.app import DRAIN_SECONDS
 from roomcast.cli import app
-from ws_gateway.drain import CLOSE_SECONDS, GRACE_SECONDS
+from ws_gateway.clients.drain import CLOSE_SECONDS, GRACE_SECONDS
 
 SET_BY_AN_OPERATOR: Final = {
     "POSTGRES_PASSWORD": "elephant1",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ws_gateway.door import acceptance, opening_of
+from ws_gateway.listener.tcp import acceptance, opening_of
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 LINE = "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1"

@@ -11,18 +11,18 @@ from engineio.async_socket import AsyncSocket
 from engineio.payload import Payload
 from socketio import packet
 
-from ws_gateway import stock
-from ws_gateway.engine import Engine
+from ws_gateway.engine.server import Engine
 from ws_gateway.limits import Limits
 from ws_gateway.metrics import DIRECT
-from ws_gateway.stock import HOLDS_FOR, installed
+from ws_gateway.transport.polling import server as stock
+from ws_gateway.transport.polling.server import HOLDS_FOR, installed
 
 
 @pytest.mark.parametrize("package", HOLDS_FOR)
 def test_the_gateway_holds_for_the_installed_versions(package: str) -> None:
-    """Another minor version: read its changes against `ws_gateway/stock.py`, then note it there."""
+    """Another minor version: read its changes against `transport/polling/server.py`, then note it there."""
     assert installed()[package] == HOLDS_FOR[package], (
-        f"{package} {version(package)} is installed, ws_gateway/stock.py was written against "
+        f"{package} {version(package)} is installed, ws_gateway/transport/polling was written against "
         f"{HOLDS_FOR[package]}: look at what it overrides, run tests/integration/test_gateway_*.py, "
         "then set HOLDS_FOR"
     )

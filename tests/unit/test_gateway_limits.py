@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from ws_gateway.connections import Connection
-from ws_gateway.fanout import Fanout
-from ws_gateway.frames import Frame, event_frame
+from ws_gateway.clients.token_expiry import TokenLife, unix_time_text
 from ws_gateway.limits import TokenBucket
-from ws_gateway.rooms import Held, Rooms, Subscription
-from ws_gateway.sockets import Socket
-from ws_gateway.token_life import TokenLife, unix_time_text
+from ws_gateway.rooms.fanout import Fanout
+from ws_gateway.rooms.rooms import Held, Rooms, Subscription
+from ws_gateway.rooms.sockets import Socket
+from ws_gateway.transport.connection import Connection
+from ws_gateway.transport.frames import Frame, event_frame
 
 
 class Clock:

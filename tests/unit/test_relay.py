@@ -15,12 +15,12 @@ from shared.events import (
     chat_room,
     user_room,
 )
-from ws_gateway.connections import Connection
-from ws_gateway.fanout import Fanout
-from ws_gateway.frames import Burst, Frame
-from ws_gateway.relay import Relay
-from ws_gateway.rooms import Held, Rooms, Subscription
-from ws_gateway.sockets import Socket
+from ws_gateway.rooms.fanout import Fanout
+from ws_gateway.rooms.relay import Relay
+from ws_gateway.rooms.rooms import Held, Rooms, Subscription
+from ws_gateway.rooms.sockets import Socket
+from ws_gateway.transport.connection import Connection
+from ws_gateway.transport.frames import Burst, Frame
 
 Got = list[list[str]]
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import TextMessage
 
-from ws_gateway.frames import Frame, frame_head
-from ws_gateway.websocket import HIGH_WATER, WebSocket, WebSockets
+from ws_gateway.transport.frames import Frame, frame_head
+from ws_gateway.transport.websocket import HIGH_WATER, WebSocket, WebSockets
 
 MAX_MESSAGE = 70_000
 MAX_WAITING = 100_000
@@ -270,7 +270,7 @@ async def test_droppable_events_go_first_and_then_the_client(end: End, loop: Loo
 
 async def test_a_client_that_ignores_a_goodbye_is_cut(end: End, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has a few seconds."""
-    monkeypatch.setattr("ws_gateway.websocket.CLOSE_SECONDS", 0.0)
+    monkeypatch.setattr("ws_gateway.transport.websocket.CLOSE_SECONDS", 0.0)
     end.websocket.close()
     assert end.closed_with == 1000
     await asyncio.wait_for(end.transport.cut.wait(), 5)

@@ -27,17 +27,17 @@ from engineio.async_drivers.aiohttp import translate_request
 from engineio.exceptions import EngineIOError
 from engineio.payload import Payload
 
-from ws_gateway.connections import (
+from ws_gateway.limits import Limits
+from ws_gateway.metrics import DIRECT, HANDSHAKE_TIMEOUT, LIMITED, PAYLOAD_TOO_LARGE
+from ws_gateway.transport.connection import (
     SERVER_DISCONNECT,
     TRANSPORT_CLOSE,
     OverWebSocket,
     Sessions,
 )
-from ws_gateway.direct import PING_INTERVAL_SECONDS, PING_TIMEOUT_SECONDS
-from ws_gateway.frames import Frame, Wire, text_frame
-from ws_gateway.limits import Limits
-from ws_gateway.metrics import DIRECT, HANDSHAKE_TIMEOUT, LIMITED, PAYLOAD_TOO_LARGE
-from ws_gateway.websocket import TOO_BIG, WebSocket
+from ws_gateway.transport.frames import Frame, Wire, text_frame
+from ws_gateway.transport.websocket import TOO_BIG, WebSocket
+from ws_gateway.transport.websocket_connection import PING_INTERVAL_SECONDS, PING_TIMEOUT_SECONDS
 
 log = structlog.get_logger()
 

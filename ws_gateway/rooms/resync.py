@@ -12,13 +12,13 @@ from typing import Final
 import structlog
 
 from shared.events import user_room
-from ws_gateway.access import ChatAccess
 from ws_gateway.errors import GatewayError, NotFoundError
-from ws_gateway.fanout import Fanout
-from ws_gateway.membership import CHAT_PREFIX, Membership, chat_of
 from ws_gateway.metrics import RESYNCS
-from ws_gateway.rooms import Rooms, Subscription
-from ws_gateway.sockets import Socket, Sockets
+from ws_gateway.rooms.chat_state import ChatAccess
+from ws_gateway.rooms.fanout import Fanout
+from ws_gateway.rooms.membership import CHAT_PREFIX, Membership, chat_of
+from ws_gateway.rooms.rooms import Rooms, Subscription
+from ws_gateway.rooms.sockets import Socket, Sockets
 
 log = structlog.get_logger()
 

@@ -7,8 +7,8 @@ import structlog
 
 from shared.events import chat_room, user_room
 from ws_gateway.metrics import EVICTIONS, ROOMS
-from ws_gateway.rooms import Held, Rooms, Subscription
-from ws_gateway.sockets import Socket
+from ws_gateway.rooms.rooms import Held, Rooms, Subscription
+from ws_gateway.rooms.sockets import Socket
 
 log = structlog.get_logger()
 

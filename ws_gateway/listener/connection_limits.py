@@ -4,8 +4,8 @@ from collections import Counter, OrderedDict, defaultdict
 from typing import Final, Protocol
 
 from shared.http.proxies import Proxies, one_customer
-from ws_gateway.admission import FULL_RETRY_SECONDS, TurnedAway
 from ws_gateway.limits import Limits
+from ws_gateway.listener.handshake_limits import FULL_RETRY_SECONDS, TurnedAway
 from ws_gateway.metrics import HTTP_CONNECTIONS
 
 TOO_MANY: Final = "too_many_connections"

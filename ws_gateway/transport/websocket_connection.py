@@ -7,15 +7,15 @@ from typing import Final
 
 import orjson
 
-from ws_gateway.connections import (
+from ws_gateway.transport.connection import (
     PING_TIMEOUT,
     TRANSPORT_CLOSE,
     OverWebSocket,
     Sender,
     Sessions,
 )
-from ws_gateway.frames import Frame, Wire, text_frame
-from ws_gateway.websocket import WebSocket
+from ws_gateway.transport.frames import Frame, Wire, text_frame
+from ws_gateway.transport.websocket import WebSocket
 
 PING_INTERVAL_SECONDS: Final = 25
 PING_TIMEOUT_SECONDS: Final = 20

@@ -10,9 +10,9 @@ import struct
 from collections.abc import Iterator
 from typing import Final, Protocol
 
-from ws_gateway.frames import Burst, Wire, frame_head
 from ws_gateway.limits import TokenBucket
 from ws_gateway.metrics import FLOODING, LIMITED, PAYLOAD_TOO_LARGE
+from ws_gateway.transport.frames import Burst, Wire, frame_head
 
 HIGH_WATER: Final = 64 * 1024
 """Bytes in the transport's buffer from which on frames wait here instead."""

@@ -7,9 +7,9 @@ import structlog
 
 from shared.auth.tokens import Claims, KeysUnavailableError, TokenRefusedError
 from shared.http.cors import Origins
-from ws_gateway.engine import Arrival, ArrivalPostponedError, ArrivalRefusedError
+from ws_gateway.clients.key_wait import PatientVerifier
+from ws_gateway.engine.server import Arrival, ArrivalPostponedError, ArrivalRefusedError
 from ws_gateway.errors import TokenInvalidError, token_error
-from ws_gateway.new_keys import PatientVerifier
 
 log = structlog.get_logger()
 

@@ -9,7 +9,11 @@ import structlog
 from shared.auth.tokens import KeysUnavailableError, TokenRefusedError
 from shared.events import TYPING, Event, chat_room
 from shared.ids import canonical_uuid, now, rfc3339
-from ws_gateway.engine import Reply
+from ws_gateway.clients.joining import Joining
+from ws_gateway.clients.key_wait import PatientVerifier
+from ws_gateway.clients.payloads import JoinChat, RefreshToken, Typing, chat_id_of, only
+from ws_gateway.clients.token_expiry import TokenLife, unix_time_text
+from ws_gateway.engine.server import Reply
 from ws_gateway.errors import (
     ForbiddenError,
     GatewayError,
@@ -23,13 +27,9 @@ from ws_gateway.errors import (
     UseRestError,
     token_error,
 )
-from ws_gateway.joining import Joining
-from ws_gateway.membership import Membership
 from ws_gateway.metrics import FLOODING, LIMITED
-from ws_gateway.new_keys import PatientVerifier
-from ws_gateway.payloads import JoinChat, RefreshToken, Typing, chat_id_of, only
-from ws_gateway.sockets import Socket, Sockets
-from ws_gateway.token_life import TokenLife, unix_time_text
+from ws_gateway.rooms.membership import Membership
+from ws_gateway.rooms.sockets import Socket, Sockets
 
 log = structlog.get_logger()
 

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from ws_gateway.connections import Sender
-from ws_gateway.frames import Frame
-from ws_gateway.sockets import Socket
+from ws_gateway.rooms.sockets import Socket
+from ws_gateway.transport.connection import Sender
+from ws_gateway.transport.frames import Frame
 
 _NOBODY: Final[Mapping[Socket, "Subscription"]] = {}
 

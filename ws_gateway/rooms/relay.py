@@ -12,11 +12,11 @@ import structlog
 
 from shared import events
 from shared.events import Event, MemberRemoved, SessionEnded, UndecodableEventError, command_of, user_room
-from ws_gateway.fanout import Fanout
-from ws_gateway.frames import Frame, event_frame
-from ws_gateway.membership import Membership
 from ws_gateway.metrics import EVENTS, EVENTS_IGNORED
-from ws_gateway.websocket import HIGH_WATER
+from ws_gateway.rooms.fanout import Fanout
+from ws_gateway.rooms.membership import Membership
+from ws_gateway.transport.frames import Frame, event_frame
+from ws_gateway.transport.websocket import HIGH_WATER
 
 log = structlog.get_logger()
 

@@ -13,16 +13,16 @@ import orjson
 import structlog
 
 from shared.events import chat_room
-from ws_gateway.access import ChatAccess, ChatState
-from ws_gateway.engine import Engine, Reply
+from ws_gateway.clients.payloads import JoinChat
+from ws_gateway.engine.server import Engine, Reply
 from ws_gateway.errors import GatewayError, NotFoundError, TooManyRoomsError, UnavailableError
-from ws_gateway.fanout import Fanout
-from ws_gateway.membership import Membership, chat_of
 from ws_gateway.metrics import JOINS
-from ws_gateway.payloads import JoinChat
-from ws_gateway.presence import RoomPresence
-from ws_gateway.rooms import Subscription
-from ws_gateway.sockets import Socket
+from ws_gateway.presence.presence import RoomPresence
+from ws_gateway.rooms.chat_state import ChatAccess, ChatState
+from ws_gateway.rooms.fanout import Fanout
+from ws_gateway.rooms.membership import Membership, chat_of
+from ws_gateway.rooms.rooms import Subscription
+from ws_gateway.rooms.sockets import Socket
 
 log = structlog.get_logger()
 

@@ -8,16 +8,16 @@ import structlog
 
 from shared.auth.tokens import Claims
 from shared.ids import now, rfc3339
-from ws_gateway.engine import Arrival, ArrivalRefusedError, Reply
+from ws_gateway.clients.handlers import Handlers
+from ws_gateway.clients.handshake import Handshake
+from ws_gateway.clients.token_expiry import TokenLife, unix_time_text
+from ws_gateway.engine.server import Arrival, ArrivalRefusedError, Reply
 from ws_gateway.errors import TooManySocketsError
-from ws_gateway.fanout import Fanout
-from ws_gateway.handlers import Handlers
-from ws_gateway.handshake import Handshake
 from ws_gateway.limits import Limits, Places, TokenBucket
-from ws_gateway.membership import Membership
 from ws_gateway.metrics import LIMITED, REFUSED, SOCKETS
-from ws_gateway.sockets import Socket, Sockets
-from ws_gateway.token_life import TokenLife, unix_time_text
+from ws_gateway.rooms.fanout import Fanout
+from ws_gateway.rooms.membership import Membership
+from ws_gateway.rooms.sockets import Socket, Sockets
 
 log = structlog.get_logger()
 

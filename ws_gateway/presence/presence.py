@@ -12,8 +12,8 @@ from redis.exceptions import RedisError
 from shared.events import PRESENCE, Event, chat_room
 from shared.process.runtime import backoff
 from shared.store.presence import NOBODY, Presence, Sighting
-from ws_gateway.membership import chat_of
-from ws_gateway.rooms import Subscription
+from ws_gateway.rooms.membership import chat_of
+from ws_gateway.rooms.rooms import Subscription
 
 log = structlog.get_logger()
 

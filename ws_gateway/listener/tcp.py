@@ -18,11 +18,11 @@ from urllib.parse import parse_qsl
 
 from shared.http import health as ops
 from shared.http.proxies import Proxies
-from ws_gateway.admission import TurnedAway
-from ws_gateway.engine import Engine
-from ws_gateway.http_connection import HttpConnection, HttpConnections
+from ws_gateway.engine.server import Engine
+from ws_gateway.listener.handshake_limits import TurnedAway
+from ws_gateway.listener.http_connections import HttpConnection, HttpConnections
 from ws_gateway.metrics import HANDSHAKE_TIMEOUT, LIMITED
-from ws_gateway.websocket import WebSocket
+from ws_gateway.transport.websocket import WebSocket
 
 MAX_UNSENT_BYTES: Final = 128 * 1024
 """What the kernel takes for a client beyond what is on its way: it would take megabytes of a slow one."""

@@ -7,8 +7,8 @@ from typing import cast
 
 import structlog
 
+from ws_gateway.listener.connection_limits import Visitors
 from ws_gateway.metrics import LIMITED, SLOW_CONSUMERS
-from ws_gateway.visitors import Visitors
 
 log = structlog.get_logger()
 

@@ -21,13 +21,13 @@ import structlog
 from aiohttp import web
 from socketio import packet as sio
 
-from ws_gateway.connections import CLIENT_DISCONNECT, SERVER_DISCONNECT, SLOW_CONSUMER, Connection
-from ws_gateway.direct import DirectConnection, Pings
-from ws_gateway.frames import Frame, Wire, ack_frame
 from ws_gateway.limits import Limits
 from ws_gateway.metrics import CONNECTIONS, HANDSHAKE_TIMEOUT, LIMITED, SLOW_CONSUMERS
-from ws_gateway.stock import Polled, StockServer
-from ws_gateway.websocket import WebSocket, WebSockets
+from ws_gateway.transport.connection import CLIENT_DISCONNECT, SERVER_DISCONNECT, SLOW_CONSUMER, Connection
+from ws_gateway.transport.frames import Frame, Wire, ack_frame
+from ws_gateway.transport.polling.server import Polled, StockServer
+from ws_gateway.transport.websocket import WebSocket, WebSockets
+from ws_gateway.transport.websocket_connection import DirectConnection, Pings
 
 log = structlog.get_logger()
 

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from typing import Any, Final, Protocol
 
-from ws_gateway.frames import Burst, Frame
+from ws_gateway.transport.frames import Burst, Frame
 
 SERVER_DISCONNECT: Final = "server disconnect"
 CLIENT_DISCONNECT: Final = "client disconnect"

@@ -5,10 +5,10 @@ from typing import Any
 
 import orjson
 
-from ws_gateway.frames import Burst, Frame, event_frame
 from ws_gateway.metrics import DELIVERIES
-from ws_gateway.rooms import Rooms, Subscription
-from ws_gateway.sockets import Socket
+from ws_gateway.rooms.rooms import Rooms, Subscription
+from ws_gateway.rooms.sockets import Socket
+from ws_gateway.transport.frames import Burst, Frame, event_frame
 
 
 class Fanout:

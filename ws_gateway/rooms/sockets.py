@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from shared.auth.tokens import Claims
-from ws_gateway.connections import Connection
 from ws_gateway.limits import TokenBucket
+from ws_gateway.transport.connection import Connection
 
 if TYPE_CHECKING:
-    from ws_gateway.rooms import Subscription
+    from ws_gateway.rooms.rooms import Subscription
 
 
 JOINS_AT_ONCE: Final = 4

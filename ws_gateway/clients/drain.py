@@ -6,9 +6,9 @@ from typing import Final
 
 import structlog
 
-from ws_gateway.engine import Engine
-from ws_gateway.fanout import Fanout
-from ws_gateway.sockets import Sockets
+from ws_gateway.engine.server import Engine
+from ws_gateway.rooms.fanout import Fanout
+from ws_gateway.rooms.sockets import Sockets
 
 log = structlog.get_logger()
 

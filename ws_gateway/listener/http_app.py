@@ -11,10 +11,10 @@ from shared.http.cors import Origins, cors_middleware
 from shared.http.health import Check, ops_routes
 from shared.http.proxies import Proxies
 from shared.telemetry.setup import http_middleware
-from ws_gateway.admission import Admission
-from ws_gateway.engine import Engine
-from ws_gateway.http_connection import HttpConnections
+from ws_gateway.engine.server import Engine
 from ws_gateway.limits import Limits
+from ws_gateway.listener.handshake_limits import Admission
+from ws_gateway.listener.http_connections import HttpConnections
 from ws_gateway.metrics import HANDSHAKE_TIMEOUT, LIMITED, PAYLOAD_TOO_LARGE
 
 PATHS: Final = ("/socket.io/", "/socket.io")

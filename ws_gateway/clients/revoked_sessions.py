@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 
 from shared.process.runtime import backoff
 from shared.store.ended_sessions import EndedSessions
-from ws_gateway.sockets import Socket, Sockets
+from ws_gateway.rooms.sockets import Socket, Sockets
 
 log = structlog.get_logger()
 

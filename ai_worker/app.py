@@ -9,11 +9,11 @@ from aiohttp import web
 from redis.asyncio import Redis
 
 from ai_worker.assistant import assistant
-from ai_worker.cancellation import Cancellations
-from ai_worker.flushing import Flushing
-from ai_worker.looks import look
+from ai_worker.models.gauges import look
+from ai_worker.replies.cancellation import Cancellations
+from ai_worker.replies.group_publish import Flushing
+from ai_worker.replies.worker import Worker
 from ai_worker.settings import WorkerSettings
-from ai_worker.worker import Worker
 from shared.bus import Bus, WorkQueue
 from shared.http.health import ops_routes
 from shared.ids import new_id

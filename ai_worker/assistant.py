@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Final
 
 from redis.asyncio import Redis
 
-from ai_worker.breaker import Breaker
 from ai_worker.demo import DemoResponder
-from ai_worker.prompt import DEFAULT_INSTRUCTIONS
+from ai_worker.models.breaker import Breaker
+from ai_worker.models.prompt import DEFAULT_INSTRUCTIONS
 from ai_worker.responder import Responder
 
 if TYPE_CHECKING:
-    from ai_worker.agent_responder import Candidate
-    from ai_worker.run import AnyAgent
+    from ai_worker.models.agent_responder import Candidate
+    from ai_worker.models.run import AnyAgent
     from ai_worker.settings import WorkerSettings
 
 DEMO: Final = ("demo",)
@@ -59,8 +59,8 @@ async def assistant(settings: "WorkerSettings", redis: Redis) -> AsyncIterator[A
     if _is_demo(settings):
         yield Assistant(DemoResponder(window=settings.ai_chunk_ms / 1000))
         return
-    from ai_worker.agent_responder import AgentResponder, Limits  # noqa: PLC0415
-    from ai_worker.answer_cache import AnswerCache  # noqa: PLC0415
+    from ai_worker.models.agent_responder import AgentResponder, Limits  # noqa: PLC0415
+    from ai_worker.models.answer_cache import AnswerCache  # noqa: PLC0415
 
     agent, candidates = _parts(settings)
     names = tuple(candidate.name for candidate in candidates)
@@ -96,9 +96,9 @@ def _is_demo(settings: "WorkerSettings") -> bool:
 
 
 def _parts(settings: "WorkerSettings") -> "tuple[AnyAgent, list[Candidate]]":
-    from ai_worker.agents import agent_at, own_model  # noqa: PLC0415
-    from ai_worker.models import candidates, take_over_dotenv  # noqa: PLC0415
-    from ai_worker.run import built_in_agent  # noqa: PLC0415
+    from ai_worker.models.candidates import candidates, take_over_dotenv  # noqa: PLC0415
+    from ai_worker.models.custom_agent import agent_at, own_model  # noqa: PLC0415
+    from ai_worker.models.run import built_in_agent  # noqa: PLC0415
 
     take_over_dotenv(Path(".env"))
     if settings.ai_agent is None:

@@ -11,8 +11,8 @@ from datetime import datetime
 from time import perf_counter
 from typing import Any, Final
 
+from ai_worker.replies.chunks import MAX_CONTENT, WINDOW
 from ai_worker.responder import Facts, Part, ResponderError, TextDelta, ToolCalling, ToolCompleted
-from ai_worker.stream import MAX_CONTENT, WINDOW
 from shared.events import ReplyRequested
 from shared.ids import now, rfc3339
 

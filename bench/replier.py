@@ -9,10 +9,10 @@ from contextlib import suppress
 
 from redis.asyncio import Redis
 
-from ai_worker.cancellation import Cancellations
-from ai_worker.flushing import Flushing
+from ai_worker.replies.cancellation import Cancellations
+from ai_worker.replies.group_publish import Flushing
+from ai_worker.replies.worker import Worker
 from ai_worker.responder import Part, TextDelta
-from ai_worker.worker import Worker
 from bench.replies import tokens
 from shared.bus import Bus, BusUnavailableError, WorkQueue
 from shared.config.settings import Settings

@@ -7,12 +7,12 @@ import pytest
 from redis.asyncio import Redis
 from servers import RedisServer
 
-from ai_worker.broadcast import AttemptUnknownError, ReplyBroadcast
-from ai_worker.cancellation import Cancellations
-from ai_worker.flushing import Flushing
+from ai_worker.replies.broadcast import AttemptUnknownError, ReplyBroadcast
+from ai_worker.replies.cancellation import Cancellations
+from ai_worker.replies.chunks import Chunk, Cut
+from ai_worker.replies.group_publish import Flushing
+from ai_worker.replies.worker import Worker
 from ai_worker.responder import Part, TextDelta
-from ai_worker.stream import Chunk, Cut
-from ai_worker.worker import Worker
 from shared.bus import BusUnavailableError, Job, Routed
 from shared.bus.local import LocalBus
 from shared.events import (

@@ -26,10 +26,10 @@ from pydantic_ai import Agent, ModelRetry
 from redis.asyncio import Redis
 from servers.ports import free_port
 
-from ai_worker.agent_responder import Limits
+from ai_worker.models.agent_responder import Limits
+from ai_worker.models.run import AnyAgent
+from ai_worker.replies.chunks import MAX_CONTENT
 from ai_worker.responder import TextDelta, ToolCalling, ToolCompleted
-from ai_worker.run import AnyAgent
-from ai_worker.stream import MAX_CONTENT
 
 GOOD: Final = SaysText("A good answer.")
 ERROR: Final = b'data: {"error":{"message":"x","code":"server_error"}}\n\n'

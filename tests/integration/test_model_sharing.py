@@ -13,10 +13,10 @@ from redis.asyncio import Redis
 from servers import RedisServer
 from servers.ports import free_port
 
-from ai_worker import looks
-from ai_worker.breaker import Breaker, State
-from ai_worker.looks import look
-from ai_worker.model_metrics import BREAKER
+from ai_worker.models import gauges as looks
+from ai_worker.models.breaker import Breaker, State
+from ai_worker.models.gauges import look
+from ai_worker.models.metrics import BREAKER
 from ai_worker.responder import TextDelta
 from shared.bus import Routed, WorkQueue
 from shared.bus.local import LocalBus

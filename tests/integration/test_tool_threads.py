@@ -15,14 +15,14 @@ from pydantic_ai import Agent
 from pydantic_ai.capabilities import UseThreadExecutor
 from redis.asyncio import Redis
 
-from ai_worker.tool_threads import ToolThreads
+from ai_worker.models.tool_threads import ToolThreads
 
 BLOCKED: Final = """
 import asyncio, threading, time
 from pydantic_ai import Agent
 from pydantic_ai.models.test import TestModel
-from ai_worker.prompt import Prompt
-from ai_worker.run import Bounds, Run
+from ai_worker.models.prompt import Prompt
+from ai_worker.models.run import Bounds, Run
 
 agent = Agent()
 began = threading.Event()

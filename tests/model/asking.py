@@ -10,11 +10,11 @@ from pydantic_ai.profiles.openai import OpenAIModelProfile
 from pydantic_ai.providers.openai_compatible import OpenAICompatibleProvider
 from redis.asyncio import Redis
 
-from ai_worker.agent_responder import AgentResponder, Candidate, Limits
-from ai_worker.answer_cache import AnswerCache
-from ai_worker.breaker import Breaker
+from ai_worker.models.agent_responder import AgentResponder, Candidate, Limits
+from ai_worker.models.answer_cache import AnswerCache
+from ai_worker.models.breaker import Breaker
+from ai_worker.models.run import AnyAgent, built_in_agent
 from ai_worker.responder import Facts, Part, Responder, ResponderError, Restarted, TextDelta
-from ai_worker.run import AnyAgent, built_in_agent
 from model.server import ModelServer
 from shared.events import HistoryMessage, ReplyRequested
 from shared.ids import new_id

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ai_worker.demo import DemoResponder, compose, grouped
+from ai_worker.replies.chunks import MAX_CONTENT, Chunk, coalesced
 from ai_worker.responder import Facts, Part, ResponderError, TextDelta, ToolCalling, ToolCompleted
-from ai_worker.stream import MAX_CONTENT, Chunk, coalesced
 from shared.events import HistoryMessage, ReplyRequested
 from shared.ids import new_id
 

@@ -10,9 +10,9 @@ from typing import Any, Final, cast
 
 import pytest
 
-from ai_worker import cancellation as cancelling_workers
-from ai_worker.cancellation import Cancellations
-from ai_worker.looks import look
+from ai_worker.models.gauges import look
+from ai_worker.replies import cancellation as cancelling_workers
+from ai_worker.replies.cancellation import Cancellations
 from chat_api.accounts.revocation_set import EndedSessionsKeeper
 from chat_api.outbox.lag import Backlog
 from shared.store.drafts import Standing

@@ -11,8 +11,8 @@ import pytest
 from pydantic_ai import Agent
 from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
 
-from ai_worker.agents import agent_at, own_model
-from ai_worker.models import candidates, take_over_dotenv
+from ai_worker.models.candidates import candidates, take_over_dotenv
+from ai_worker.models.custom_agent import agent_at, own_model
 from ai_worker.settings import WorkerSettings
 from shared.config.start_errors import SettingsError
 

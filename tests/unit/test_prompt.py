@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ai_worker.conversation import Conversation
-from ai_worker.prompt import DELETED, MOST_MESSAGES, Prompt, Turn, plain_name, prompt, tokens
+from ai_worker.models.conversation import Conversation
+from ai_worker.models.prompt import DELETED, MOST_MESSAGES, Prompt, Turn, plain_name, prompt, tokens
 from shared.events import HistoryMessage, ReplyRequested
 
 Role = Literal["USER", "AI", "SYSTEM"]

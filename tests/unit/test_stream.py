@@ -7,6 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ai_worker.replies.chunks import (
+    CHUNK_BYTES,
+    MAX_CONTENT,
+    WINDOW,
+    Chunk,
+    Pending,
+    Piece,
+    cleaned,
+    coalesced,
+)
 from ai_worker.responder import (
     Facts,
     Part,
@@ -16,7 +26,6 @@ from ai_worker.responder import (
     ToolCalling,
     ToolCompleted,
 )
-from ai_worker.stream import CHUNK_BYTES, MAX_CONTENT, WINDOW, Chunk, Pending, Piece, cleaned, coalesced
 
 TEXTS = st.text(max_size=3000)
 PAUSES = st.sampled_from([0.0, 0.0, 0.0, 0.002, 0.01])
@@ -75,7 +84,9 @@ def test_what_waits_never_exceeds_its_bytes(texts: list[str], size: int) -> None
 
 async def test_tokens_of_one_moment_travel_together(monkeypatch: pytest.MonkeyPatch) -> None:
     """A hundred tokens at once are one chunk, not a hundred."""
-    monkeypatch.setattr("ai_worker.stream.FIRST_WINDOW", 60.0)  # the moment, however late the machine is
+    monkeypatch.setattr(
+        "ai_worker.replies.chunks.FIRST_WINDOW", 60.0
+    )  # the moment, however late the machine is
     chunks = chunks_in(await pieces_of(*[(0.0, TextDelta("word "))] * 100, window=60.0))
     assert [chunk.content for chunk in chunks] == ["word " * 100]
 

@@ -9,8 +9,9 @@ import orjson
 import pytest
 from fakeredis import FakeAsyncRedis
 
-from ai_worker.cancellation import Cancellations
 from ai_worker.demo import DemoResponder
+from ai_worker.replies.cancellation import Cancellations
+from ai_worker.replies.worker import Worker
 from ai_worker.responder import (
     Facts,
     Part,
@@ -20,7 +21,6 @@ from ai_worker.responder import (
     TextDelta,
     ToolCalling,
 )
-from ai_worker.worker import Worker
 from shared.bus import BusUnavailableError, Job, PoisonedEventError
 from shared.events import (
     REPLY_CANCEL_REQUESTED,

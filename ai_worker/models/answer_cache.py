@@ -8,9 +8,9 @@ from typing import Any
 import orjson
 from redis.asyncio import Redis
 
-from ai_worker.model_metrics import CACHE
-from ai_worker.prompt import Prompt
-from ai_worker.sparing import Sparing
+from ai_worker.models.metrics import CACHE
+from ai_worker.models.prompt import Prompt
+from shared.store.outages import Sparing
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ from typing import Final, Protocol
 
 import structlog
 
-from ai_worker.breaker import Breaker
-from ai_worker.model_metrics import QUEUE
+from ai_worker.models.breaker import Breaker
+from ai_worker.models.metrics import QUEUE
 from shared.bus import BusUnavailableError, WorkQueue
 from shared.concurrency.cancellation import heed_the_end
 

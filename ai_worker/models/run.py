@@ -29,12 +29,12 @@ from pydantic_ai.settings import ModelSettings
 from pydantic_ai.tools import ToolDefinition
 from pydantic_core import to_json
 
-from ai_worker.conversation import Conversation
-from ai_worker.faults import EmptyFault, FilteredFault, OvertimeFault, ToolFault, fault_of
-from ai_worker.prompt import Prompt, Turn
+from ai_worker.models.conversation import Conversation
+from ai_worker.models.faults import EmptyFault, FilteredFault, OvertimeFault, ToolFault, fault_of
+from ai_worker.models.prompt import Prompt, Turn
+from ai_worker.models.tool_threads import InToolThreads
+from ai_worker.replies.chunks import cleaned
 from ai_worker.responder import TextDelta, ToolCalling, ToolCompleted
-from ai_worker.stream import cleaned
-from ai_worker.tool_threads import InToolThreads
 
 AnyAgent = AbstractAgent[Any, Any]
 Events = Any

@@ -12,7 +12,7 @@ from dotenv import dotenv_values
 from pydantic_ai.exceptions import UserError
 from pydantic_ai.models import Model, infer_model
 
-from ai_worker.agent_responder import Candidate
+from ai_worker.models.agent_responder import Candidate
 from shared.config.start_errors import SettingsError
 
 EXTRAS: Final = frozenset({"anthropic", "bedrock", "google", "groq", "mistral", "openai"})

@@ -8,9 +8,9 @@ from operator import attrgetter
 from pydantic_ai.agent import AbstractAgent
 from pydantic_ai.models import Model
 
-from ai_worker.agent_responder import Candidate
-from ai_worker.models import candidates
-from ai_worker.run import AnyAgent
+from ai_worker.models.agent_responder import Candidate
+from ai_worker.models.candidates import candidates
+from ai_worker.models.run import AnyAgent
 from shared.config.start_errors import SettingsError
 
 

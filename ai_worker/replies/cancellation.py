@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 import structlog
 
-from ai_worker.stream import Cut
+from ai_worker.replies.chunks import Cut
 from shared.concurrency.cancellation import told_to_stop
 from shared.events import Event, ReplyCancelRequested, UndecodableEventError, command_of
 from shared.store.drafts import Standing

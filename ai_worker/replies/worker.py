@@ -6,10 +6,10 @@ from typing import Final, assert_never
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
-from ai_worker.broadcast import Drafts, Publisher, ReplyBroadcast
-from ai_worker.cancellation import Cancellations
+from ai_worker.replies.broadcast import Drafts, Publisher, ReplyBroadcast
+from ai_worker.replies.cancellation import Cancellations
+from ai_worker.replies.chunks import WINDOW, Chunk, Cut, Piece, coalesced
 from ai_worker.responder import Facts, Responder, ResponderError, Restarted, ToolCalling, ToolCompleted
-from ai_worker.stream import WINDOW, Chunk, Cut, Piece, coalesced
 from shared.bus import Job, PoisonedEventError
 from shared.events import ReplyRequested, command_of
 from shared.store.drafts import ReplyGoneError

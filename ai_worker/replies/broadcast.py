@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol
 import orjson
 import structlog
 
-from ai_worker.stream import Chunk, Cut
+from ai_worker.replies.chunks import Chunk, Cut
 from shared.bus import BusUnavailableError
 from shared.events import (
     REPLY_FAILED,

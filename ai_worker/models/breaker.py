@@ -15,9 +15,9 @@ from typing import Final
 import structlog
 from redis.asyncio import Redis
 
-from ai_worker.model_metrics import BREAKER
-from ai_worker.sparing import Sparing
+from ai_worker.models.metrics import BREAKER
 from shared.ids import new_id
+from shared.store.outages import Sparing
 
 log = structlog.get_logger()
 

@@ -10,15 +10,15 @@ from typing import Any, Final
 import structlog
 from pydantic_ai.models import Model
 
-from ai_worker.answer_cache import Answer, AnswerCache
-from ai_worker.breaker import Breaker
-from ai_worker.conversation import Conversation
-from ai_worker.faults import ModelFault, OvertimeFault, TimeoutFault, TooLongFault, UnavailableFault
-from ai_worker.model_metrics import FAILURES, FIRST_TOKEN, REQUESTS, TOKENS
-from ai_worker.prompt import Prompt, prompt
+from ai_worker.models.answer_cache import Answer, AnswerCache
+from ai_worker.models.breaker import Breaker
+from ai_worker.models.conversation import Conversation
+from ai_worker.models.faults import ModelFault, OvertimeFault, TimeoutFault, TooLongFault, UnavailableFault
+from ai_worker.models.metrics import FAILURES, FIRST_TOKEN, REQUESTS, TOKENS
+from ai_worker.models.prompt import Prompt, prompt
+from ai_worker.models.run import AnyAgent, Bounds, Run
+from ai_worker.replies.chunks import MAX_CONTENT
 from ai_worker.responder import Facts, Part, ResponderError, Restarted, TextDelta
-from ai_worker.run import AnyAgent, Bounds, Run
-from ai_worker.stream import MAX_CONTENT
 from shared.events import ReplyRequested
 from shared.process.runtime import backoff
 

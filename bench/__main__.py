@@ -12,16 +12,16 @@ from typing import Final
 import structlog
 import uvloop
 
-from bench.book import Book
 from bench.contenders import KINDS, Profile
-from bench.ground import ROOT, ground
+from bench.environment import ROOT, ground
 from bench.report import markdown, publish, write
+from bench.results import Book
 from bench.rows.arriving import handshake
 from bench.rows.growth import room_growth, rooms_growth
 from bench.rows.latency import latency
 from bench.rows.one_room import bursts, room1000
 from bench.rows.replies import replies
-from bench.rows.scene import Scene
+from bench.rows.run import Scene
 from bench.rows.small_rooms import small
 from bench.rows.unheld import unheld
 from bench.rows.whole_path import whole_path

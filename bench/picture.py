@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 from xml.sax.saxutils import escape
 
-from bench.book import Book, Series
+from bench.results import Book, Series
 from bench.targets import FIGURES, TARGETS
 
 WIDTH: Final = 760

@@ -16,7 +16,7 @@ from servers.ports import free_port
 from servers.process import Process, find_program
 
 from bench.contenders import NODE_GATEWAY, ROOMCAST, Gateway, Profile, gateway, settings
-from bench.ground import NODE, ROOT, START_SECONDS, Ground, key_set
+from bench.environment import NODE, ROOT, START_SECONDS, Ground, key_set
 from bench.meter import Meter
 from shared.ids import new_id, now
 

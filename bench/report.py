@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from bench.book import Book, Series
 from bench.picture import draw
+from bench.results import Book, Series
 from bench.targets import ABSOLUTE, FIGURES, RESENT, Outcome, outcomes
 
 BEGIN: Final = "<!-- figures: from a run, by `python -m bench --publish` -->"

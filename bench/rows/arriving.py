@@ -6,8 +6,8 @@ from typing import Final
 
 from bench.contenders import Gateway, gateway
 from bench.crowd import Crowd
-from bench.rows.scene import Scene
-from bench.seats import Seat, Sockets
+from bench.rig import Seat, Sockets
+from bench.rows.run import Scene
 from shared.ids import new_id
 
 SOCKETS: Final = 2000

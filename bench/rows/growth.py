@@ -7,9 +7,9 @@ from typing import Final
 
 from bench.contenders import ROOMCAST
 from bench.messages import Talk
+from bench.rig import Sockets, seats
 from bench.rows.one_room import one_room, volleys
-from bench.rows.scene import Scene
-from bench.seats import Sockets, seats
+from bench.rows.run import Scene
 from shared.ids import new_id
 
 SIZES: Final = (100, 10_000)

@@ -11,9 +11,9 @@ from bench.contenders import KINDS, NODE_GATEWAY, gateway
 from bench.crowd import Crowd
 from bench.feeders import feed_on_time, spread
 from bench.messages import Talk
+from bench.rig import Seat
 from bench.rows.one_room import ROOM, one_room
-from bench.rows.scene import Scene
-from bench.seats import Seat
+from bench.rows.run import Scene
 from shared.ids import new_id
 
 CHUNKS: Final = 10

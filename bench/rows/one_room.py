@@ -6,8 +6,8 @@ from typing import Final
 
 from bench.feeders import Feeder
 from bench.messages import Talk
-from bench.rows.scene import Scene
-from bench.seats import EACH_ALONE, Seat, Sockets, seats, ways
+from bench.rig import EACH_ALONE, Seat, Sockets, seats, ways
+from bench.rows.run import Scene
 from shared.ids import new_id
 
 ROOM: Final = 1000

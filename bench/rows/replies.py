@@ -14,12 +14,12 @@ from servers.process import Process
 
 from bench.contenders import ROOMCAST, STOCK, Gateway, gateway, settings
 from bench.crowd import Crowd
+from bench.environment import ROOT, START_SECONDS, Ground
 from bench.feeders import Feeder
-from bench.ground import ROOT, START_SECONDS, Ground
 from bench.meter import Meter
 from bench.resender import REQUESTS
 from bench.rows.latency import quantile
-from bench.rows.scene import Scene
+from bench.rows.run import Scene
 from bench.targets import RESENT
 from shared.events import REPLY_REQUESTED, Event, ReplyRequested
 from shared.ids import new_id

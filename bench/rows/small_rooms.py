@@ -7,8 +7,8 @@ from typing import Final
 
 from bench.feeders import feed_on_time, spread
 from bench.messages import Talk
-from bench.rows.scene import Scene
-from bench.seats import Seat, Sockets, seats, ways
+from bench.rig import Seat, Sockets, seats, ways
+from bench.rows.run import Scene
 from shared.ids import new_id
 
 ROOMS: Final = 2000

@@ -11,9 +11,9 @@ import aiohttp
 from bench.contenders import ROOMCAST
 from bench.feeders import feed_on_time, spread
 from bench.messages import Talk
+from bench.rig import Seat, seats
 from bench.rows.arriving import newcomers
-from bench.rows.scene import Scene
-from bench.seats import Seat, seats
+from bench.rows.run import Scene
 from shared.ids import new_id
 
 SOCKETS: Final = 1000

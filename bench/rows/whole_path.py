@@ -13,11 +13,11 @@ from servers import PostgresServer
 from bench.child import Child, LoadError
 from bench.contenders import NODE_GATEWAY, ROOMCAST
 from bench.crowd import Crowd
-from bench.ground import database
+from bench.environment import database
 from bench.meter import Meter
 from bench.platforms import Platform, platform
 from bench.rows.latency import quantile
-from bench.rows.scene import Scene
+from bench.rows.run import Scene
 
 CHATS: Final = 200
 MEMBERS: Final = 5

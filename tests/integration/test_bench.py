@@ -6,16 +6,16 @@ import orjson
 import pytest
 from servers import RabbitServer, RedisServer
 
-from bench.book import Book
 from bench.child import LoadError
 from bench.contenders import KINDS, gateway
 from bench.crowd import Crowd
-from bench.ground import Ground, standing_on
+from bench.environment import Ground, standing_on
 from bench.messages import Talk
 from bench.report import write
+from bench.results import Book
+from bench.rig import EACH_ALONE
 from bench.rows import one_room
-from bench.rows.scene import Scene
-from bench.seats import EACH_ALONE
+from bench.rows.run import Scene
 from shared.ids import new_id
 
 

@@ -88,7 +88,7 @@ async def standing_on(rabbit: RabbitServer, redis: RedisServer) -> AsyncIterator
         port = free_port()
         standin = Process("standin", folder.path / "standin.log")
         ends.callback(standin.kill)
-        command = [sys.executable, "-m", "bench.standin", str(port), key_set(key).decode()]
+        command = [sys.executable, "-m", "bench.fake_api", str(port), key_set(key).decode()]
         standin.spawn(command, cwd=ROOT, drop_rights=False)
         await standin.until(lambda: accepts(port), seconds=START_SECONDS)
         flushing, each_alone = await ends.enter_async_context(publishers(rabbit.url, redis.url))

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.book import Book
 from bench.contenders import Profile
-from bench.ground import Ground
+from bench.environment import Ground
+from bench.results import Book
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """An API that costs next to nothing: its keys, and the same answer to every `sync`.
 
-python -m bench.standin PORT KEYS
+python -m bench.fake_api PORT KEYS
 """
 
 import asyncio

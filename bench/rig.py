@@ -8,8 +8,8 @@ from typing import Final
 
 from bench.contenders import KINDS, ROOMCAST, Gateway, Profile, gateway
 from bench.crowd import Crowd
+from bench.environment import Ground
 from bench.feeders import Feeder
-from bench.ground import Ground
 
 EACH_ALONE: Final = "roomcast, a message per event"
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from bench.seats import Spent
+from bench.rig import Spent
 
 
 @dataclass(slots=True)

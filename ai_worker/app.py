@@ -15,6 +15,7 @@ from ai_worker.replies.group_publish import Flushing
 from ai_worker.replies.worker import Worker
 from ai_worker.settings import WorkerSettings
 from shared.bus import Bus, WorkQueue
+from shared.concurrency.background import background
 from shared.http.health import ops_routes
 from shared.ids import new_id
 from shared.interest import InterestReader
@@ -58,21 +59,20 @@ async def serve(
             cancellations=cancellations,
             window=settings.ai_chunk_ms / 1000,
         )
-        background = [
-            group.create_task(bus.follow(new_id(), cancellations)),
-            group.create_task(cancellations.run()),
-            group.create_task(publisher.run()),
-            group.create_task(look(bus, asked.breaker, asked.models)),
-        ]
-        consumer = group.create_task(
-            bus.consume(WorkQueue.ASSISTANT_REQUESTS, worker.handle, concurrency=settings.ai_concurrency)
-        )
-        started()
-        await stop.wait()
-        server.begun = True
-        await _drain(consumer)
-        for task in background:
-            task.cancel()
+        async with background(
+            group,
+            bus.follow(new_id(), cancellations),
+            cancellations.run(),
+            publisher.run(),
+            look(bus, asked.breaker, asked.models),
+        ):
+            consumer = group.create_task(
+                bus.consume(WorkQueue.ASSISTANT_REQUESTS, worker.handle, concurrency=settings.ai_concurrency)
+            )
+            started()
+            await stop.wait()
+            server.begun = True
+            await _drain(consumer)
 
 
 async def _drain(consumer: asyncio.Task[None]) -> None:

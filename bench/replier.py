@@ -15,11 +15,11 @@ from ai_worker.replies.worker import Worker
 from ai_worker.responder import Part, TextDelta
 from bench.replies import tokens
 from shared.bus import Bus, BusUnavailableError, WorkQueue
+from shared.concurrency.backoff import backoff
 from shared.config.settings import Settings
 from shared.events import ReplyRequested
 from shared.ids import new_id
 from shared.interest import InterestReader
-from shared.process.runtime import backoff
 from shared.process.service import run_service
 from shared.store.drafts import Drafts
 

@@ -1,8 +1,7 @@
 """The API's composition root: builds its objects, runs until told to stop, drains."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Final
@@ -49,6 +48,8 @@ from chat_api.settings import ApiSettings
 from shared.auth.jwks import JwksKeys
 from shared.auth.tokens import Verifier
 from shared.bus import Bus, WorkQueue
+from shared.concurrency.background import background
+from shared.concurrency.backoff import backoff
 from shared.config.addresses import base_url
 from shared.http.cors import Origins, cors_middleware
 from shared.http.graceful_stop import LINGER_SECONDS
@@ -56,7 +57,7 @@ from shared.http.health import Check, ops_routes
 from shared.http.proxies import Proxies
 from shared.interest import InterestMemory, InterestReader
 from shared.interest.publisher import EventPublisher
-from shared.process.runtime import StartError, backoff, http_server
+from shared.process.runtime import StartError, http_server
 from shared.store.drafts import Drafts
 from shared.store.ended_sessions import EndedSessions
 from shared.store.presence import Presence
@@ -132,29 +133,16 @@ async def serve(
         if schema.done():
             await ended.once()  # before a gateway that waits for this API reads the set
         cancellation = Cancellation(engine, Drafts(redis))
-        background = [poster.run(), memory.run(), _once_current(schema, _work(parts, cancellation))]
+        work = [poster.run(), memory.run(), _once_current(schema, _work(parts, cancellation))]
         if configured is not None:
-            background.append(configured.run())
-        with _running(tasks, background):
+            work.append(configured.run())
+        async with background(tasks, *work):
             app = _application(parts, cancellation)
             address = settings.api_host, settings.api_port
             async with http_server(app, *address, variables="API", linger=LINGER_SECONDS):
                 started()
                 await stop.wait()
         schema.cancel()
-
-
-@contextmanager
-def _running(tasks: asyncio.TaskGroup, background: Sequence[Awaitable[None]]) -> Iterator[None]:
-    """Runs what works in the background, and ends it after the block: once no request needs it any more."""
-    running = [tasks.create_task(_awaited(work)) for work in background]
-    yield
-    for task in running:
-        task.cancel()
-
-
-async def _awaited(work: Awaitable[None]) -> None:
-    await work
 
 
 def _names_other_keys(settings: ApiSettings) -> bool:

@@ -17,9 +17,10 @@ from chat_api.replies.outcomes import request_unfinished
 from chat_api.settings import ApiSettings
 from roomcast import banner, demo, embedded
 from shared.bus import Bus
+from shared.concurrency.backoff import backoff
 from shared.config.addresses import base_url, is_loopback
 from shared.config.settings import SettingsError
-from shared.process.runtime import backoff, refused, run
+from shared.process.runtime import refused, run
 from shared.telemetry import logs
 from shared.telemetry import setup as telemetry
 from ws_gateway.app import serve as serve_gateway

@@ -4,8 +4,7 @@ import asyncio
 import re
 import secrets
 import socket as hosts
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,6 +15,8 @@ from redis.asyncio import Redis
 
 from shared.auth.tokens import JwksKeys, Verifier
 from shared.bus import Bus, BusUnavailableError
+from shared.concurrency.background import background
+from shared.concurrency.waiting import wait_for_event
 from shared.http.cors import Origins
 from shared.http.health import Check
 from shared.http.proxies import Proxies
@@ -58,6 +59,7 @@ SESSIONS_SECONDS: Final = 2.0
 IDLE_SECONDS: Final = 75.0
 """How long a connection is kept on which no next request comes; longer than a proxy in front keeps it."""
 RECANCEL_SECONDS: Final = 0.5
+"""What runs beside the server loses nothing when it is cancelled again so soon."""
 SETTLE_SECONDS: Final = 1.0
 """How long the end waits until others know that its users are gone."""
 
@@ -79,11 +81,11 @@ async def serve(
     ):
         parts = _assembled(settings, limits, bus=bus, redis=redis, http=http, tasks=tasks)
         async with (
-            _running(tasks, *parts.background()),
+            background(tasks, *parts.background(), grace=RECANCEL_SECONDS),
             parts.leases,
-            _running(tasks, bus.consume_gateway(parts.instance, parts.relay)),
+            background(tasks, bus.consume_gateway(parts.instance, parts.relay), grace=RECANCEL_SECONDS),
         ):
-            await _within(SESSIONS_SECONDS, parts.sessions.loaded.wait())
+            await wait_for_event(parts.sessions.loaded, seconds=SESSIONS_SECONDS)
             async with http_server(
                 parts.application(bus),
                 settings.gateway_host,
@@ -130,9 +132,9 @@ class _Parts:
 
     async def settle(self) -> None:
         """Lets others know that this gateway's users are gone."""
-        await _within(SETTLE_SECONDS, self.presence.settled.wait())
+        await wait_for_event(self.presence.settled, seconds=SETTLE_SECONDS)
         await self.presence.withdraw()
-        await _within(SETTLE_SECONDS, self.announcer.settled.wait())
+        await wait_for_event(self.announcer.settled, seconds=SETTLE_SECONDS)
 
     def entrance(self, of_aiohttp: ProtocolFactory) -> ProtocolFactory:
         """Takes WebSockets straight from their connections; aiohttp gets the rest."""
@@ -290,30 +292,3 @@ def _instance_name() -> str:
     """A name that no other gateway has or had, and that tells an operator where it runs."""
     host = re.sub(r"[^a-z0-9-]", "-", hosts.gethostname().lower())[:32]
     return f"{host}-{secrets.token_hex(4)}"
-
-
-@asynccontextmanager
-async def _running(tasks: asyncio.TaskGroup, *work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Runs work beside the block, and ends it with the block, however that ends."""
-    running = [tasks.create_task(each) for each in work]
-    try:
-        yield
-    finally:
-        await _ended(*running)
-
-
-async def _ended(*tasks: asyncio.Task[None]) -> None:
-    """Cancels tasks until they are done: `wait_for` of Python 3.11, which redis-py uses, may lose one."""
-    while left := [task for task in tasks if not task.done()]:
-        for task in left:
-            task.cancel()
-        await asyncio.wait(left, timeout=RECANCEL_SECONDS)
-
-
-async def _within(seconds: float, done: Awaitable[object]) -> None:
-    """Waits for something, but no longer than that."""
-    try:
-        async with asyncio.timeout(seconds):
-            await done
-    except TimeoutError:
-        return

@@ -19,8 +19,8 @@ from ai_worker.models.prompt import Prompt, prompt
 from ai_worker.models.run import AnyAgent, Bounds, Run
 from ai_worker.replies.chunks import MAX_CONTENT
 from ai_worker.responder import Facts, Part, ResponderError, Restarted, TextDelta
+from shared.concurrency.backoff import backoff
 from shared.events import ReplyRequested
-from shared.process.runtime import backoff
 
 log = structlog.get_logger()
 

@@ -9,6 +9,7 @@ import structlog
 
 from ai_worker.replies.chunks import Chunk, Cut
 from shared.bus import BusUnavailableError
+from shared.concurrency.backoff import backoff
 from shared.events import (
     REPLY_FAILED,
     REPLY_FINISHED,
@@ -21,7 +22,6 @@ from shared.events import (
     numbered,
 )
 from shared.interest.reader import Write
-from shared.process.runtime import backoff
 from shared.reply_chunks import SOURCE, reply_chunk
 from shared.store.drafts import ChunkWrite, ReplyCancelledError, ReplyGoneError, Standing
 

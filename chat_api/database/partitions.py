@@ -10,7 +10,7 @@ from prometheus_client import Counter, Gauge
 
 from chat_api.database.connections import DATABASE_ERRORS
 from chat_api.database.retention import Retention
-from shared.process.runtime import backoff
+from shared.concurrency.backoff import backoff
 
 log = structlog.get_logger()
 

@@ -11,9 +11,10 @@ from prometheus_client import Gauge
 
 from chat_api.database.connections import DATABASE_ERRORS
 from chat_api.outbox.record import CHANNEL, Recorded
-from chat_api.outbox.relay import LOOK_SECONDS, Publisher, Term, within
+from chat_api.outbox.relay import LOOK_SECONDS, Publisher, Term
 from shared.bus import BusUnavailableError
-from shared.process.runtime import backoff
+from shared.concurrency.backoff import backoff
+from shared.concurrency.waiting import wait_for_event
 
 log = structlog.get_logger()
 
@@ -97,7 +98,7 @@ class Relay:
     async def _until_leader(self, connection: asyncpg.Connection) -> None:
         # PostgreSQL tells nobody that an advisory lock is free without blocking a connection on it.
         while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", LEADER_LOCK):
-            await within(LOOK_SECONDS, self._free)
+            await wait_for_event(self._free, seconds=LOOK_SECONDS)
             self._free.clear()
 
     async def _lead(self, connection: asyncpg.Connection) -> None:

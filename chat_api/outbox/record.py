@@ -13,9 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chat_api.database.connections import DATABASE_ERRORS
 from chat_api.database.tables import events as events_table
+from shared.concurrency.backoff import backoff
 from shared.events import Event
 from shared.ids import rfc3339
-from shared.process.runtime import backoff
 
 log = structlog.get_logger()
 

@@ -19,6 +19,7 @@ from chat_api.database.connections import DATABASE_ERRORS
 from chat_api.outbox.gaps import Horizon
 from chat_api.outbox.record import Recorded, recorded_of
 from shared.bus import BusUnavailableError
+from shared.concurrency.waiting import wait_for_event
 from shared.events import Event
 
 T = TypeVar("T")
@@ -122,7 +123,7 @@ class Term:
             self._horizon = Horizon(await self._connection.fetchval(_LAST_POSITION))
             while True:
                 self._idle = True
-                await within(self._due_at() - monotonic(), self._awake)
+                await wait_for_event(self._awake, seconds=self._due_at() - monotonic())
                 self._idle = False
                 self._awake.clear()
                 await self._relay()
@@ -312,11 +313,3 @@ async def _ended(tasks: Sequence["asyncio.Task[None]"]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def within(seconds: float, event: asyncio.Event) -> None:
-    """Waits for an event, but no longer than that."""
-    # `wait_for` of Python 3.11 may swallow a cancellation.
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await event.wait()

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from chat_api.http.error_middleware import passes
 from chat_api.replies.endings import Reply, cancel, complete, fail, locked_reply
 from shared.bus import Job, PoisonedEventError
+from shared.concurrency.backoff import backoff
 from shared.events import (
     Command,
     MemberRemoved,
@@ -26,7 +27,6 @@ from shared.events import (
     SessionEnded,
     command_of,
 )
-from shared.process.runtime import backoff
 from shared.store.drafts import Drafts
 from shared.telemetry.setup import request_context
 

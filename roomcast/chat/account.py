@@ -7,7 +7,7 @@ from typing import Any, Final, Self
 
 from roomcast.chat.models import Session, User
 from roomcast.chat.rest import ChatError, RefusedError, Rest
-from shared.process.runtime import backoff
+from shared.concurrency.backoff import backoff
 
 MARGIN: Final = 60.0
 """Seconds before its end at which a token is renewed; a fifth of its life when that is less."""

@@ -13,8 +13,8 @@ from pydantic import ValidationError
 from roomcast.chat.account import Account, LoggedOutError
 from roomcast.chat.models import Joined
 from roomcast.chat.rest import ChatError
+from shared.concurrency.backoff import backoff
 from shared.concurrency.cancellation import heed_the_end
-from shared.process.runtime import backoff
 
 ANSWER_SECONDS: Final = 10
 PATIENCE: Final = frozenset({"unavailable", "rate_limited", "draining"})

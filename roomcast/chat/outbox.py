@@ -6,8 +6,8 @@ from collections.abc import Callable
 from roomcast.chat.account import Account, LoggedOutError
 from roomcast.chat.models import Message
 from roomcast.chat.rest import ChatError, RefusedError, UnreachableError
+from shared.concurrency.backoff import backoff
 from shared.ids import new_id
-from shared.process.runtime import backoff
 
 
 class Outbox:

@@ -13,7 +13,7 @@ from chat_api.outbox.record import CHANNEL
 from roomcast.events.feed import Feed
 from roomcast.events.output import Output
 from roomcast.events.sources import STATEMENT_SECONDS, FailedError, NoTablesError, Sources
-from shared.process.runtime import backoff
+from shared.concurrency.backoff import backoff
 
 _LOOK_SECONDS: Final = 1.0
 _TOP: Final = 2**63 - 1

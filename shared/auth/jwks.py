@@ -12,6 +12,8 @@ import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from jwt.algorithms import OKPAlgorithm
 
+from shared.concurrency.waiting import wait_for_event
+
 REFRESH_SECONDS: Final = 300.0
 REFETCH_SECONDS: Final = 10.0
 """Unknown key ids, which anybody can send, make for one fetch in this time at most."""
@@ -74,10 +76,8 @@ class JwksKeys:
                 await self._fetch()
                 if first:
                     self._asked_at = float("-inf")  # that was for no unknown id
-            try:
-                async with asyncio.timeout(REFRESH_SECONDS if self._answered else _RETRY_SECONDS):
-                    await self._refused.wait()
-            except TimeoutError:
+            pause = REFRESH_SECONDS if self._answered else _RETRY_SECONDS
+            if not await wait_for_event(self._refused, seconds=pause):
                 continue
             self._refused.clear()
             await asyncio.sleep(max(0.0, self._asked_at + REFETCH_SECONDS - self._clock()))
@@ -123,10 +123,7 @@ class JwksKeys:
             return kid in self._keys
         self._sought.add(kid)
         self._refused.set()
-        try:
-            async with asyncio.timeout(due + 2 * _FETCH_SECONDS):
-                await self._fetched.wait()
-        except TimeoutError:
+        if not await wait_for_event(self._fetched, seconds=due + 2 * _FETCH_SECONDS):
             return False
         if not self._answered:
             raise KeysUnavailableError(f"{self._url} does not answer with a JWK set")

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable
-from contextlib import suppress
 from dataclasses import dataclass
 from random import uniform
 from typing import Final
@@ -10,6 +9,7 @@ from typing import Final
 from shared.bus import PoisonedEventError
 from shared.bus.rabbit.topology import ATTEMPTS
 from shared.concurrency.cancellation import told_to_stop
+from shared.concurrency.waiting import wait_for_event
 from shared.events import UndecodableEventError
 
 _PAUSES: Final = (0.5, 2.0, 5.0, 10.0)
@@ -57,9 +57,7 @@ async def failure_of(handling: Awaitable[None]) -> Exception | None:
 
 async def pause(seconds: float, *, unless: asyncio.Event) -> None:
     """Waits for `seconds`, or until `unless` is set."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await unless.wait()
+    await wait_for_event(unless, seconds=seconds)
 
 
 def verdict(failure: Exception | None, *, attempt: int) -> Verdict:

@@ -12,6 +12,7 @@ from prometheus_client import Counter, Gauge
 from redis.asyncio import Redis
 
 from shared.concurrency.cancellation import told_to_stop
+from shared.concurrency.waiting import wait_for_event
 from shared.store.keys import (
     DROPPED,
     EPOCH,
@@ -186,9 +187,7 @@ class InterestLeases:
         if self._changed or self._to_refresh or told_to_stop():
             return
         self._wake.clear()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._next_beat - monotonic()):
-                await self._wake.wait()
+        await wait_for_event(self._wake, seconds=self._next_beat - monotonic())
 
     async def _beat(self) -> None:
         pipeline = self._redis.pipeline(transaction=False)

@@ -15,9 +15,9 @@ import structlog
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
+from shared.concurrency.backoff import backoff
 from shared.concurrency.cancellation import heed_the_end
 from shared.events import Event
-from shared.process.runtime import backoff
 from shared.store.keys import DROPPED, REDIS_ERRORS, rooms_of
 
 log = structlog.get_logger()

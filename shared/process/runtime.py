@@ -1,13 +1,12 @@
-"""The life of a process: its event loop, its signals, its HTTP servers, its pauses between attempts."""
+"""The life of a process: its event loop, its signals, its HTTP servers."""
 
 import asyncio
 import errno
 import gc
-import random
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import structlog
@@ -18,7 +17,7 @@ from shared.config.start_errors import StartError
 from shared.http.graceful_stop import Stopping
 from shared.http.stop_listening import close_door
 
-__all__ = ["StartError", "backoff", "http_server", "refused", "run"]
+__all__ = ["StartError", "http_server", "refused", "run"]
 
 log = structlog.get_logger()
 
@@ -111,17 +110,6 @@ def _leaves(error: ExceptionGroup[StartError] | StartError) -> list[StartError]:
 def _failed(error: Exception) -> int:
     log.error("runtime.failed", exc_info=error)
     return 1
-
-
-def backoff(first: float = 0.1, most: float = 5.0) -> Iterator[float]:
-    """Pauses in seconds between attempts, without end: doubling from `first` to `most`, with jitter.
-
-    Each is between half and the whole of its step, so that many who lost the same server come back apart.
-    """
-    step = first
-    while True:
-        yield random.uniform(step / 2, step)  # noqa: S311  # spreads load, protects nothing
-        step = min(step * 2, most)
 
 
 ProtocolFactory = Callable[[], asyncio.Protocol]

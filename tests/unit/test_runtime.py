@@ -15,8 +15,9 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from shared.concurrency.backoff import backoff
 from shared.http.health import ops_routes
-from shared.process.runtime import StartError, backoff, http_server
+from shared.process.runtime import StartError, http_server
 
 ROOT = Path(__file__).parents[2]
 

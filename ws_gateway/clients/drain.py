@@ -1,11 +1,11 @@
 """An orderly stop: every socket is told when to come back elsewhere, and then let go."""
 
-import asyncio
 import random
 from typing import Final
 
 import structlog
 
+from shared.concurrency.waiting import wait_for_event
 from ws_gateway.engine.server import Engine
 from ws_gateway.rooms.fanout import Fanout
 from ws_gateway.rooms.sockets import Sockets
@@ -52,8 +52,5 @@ class Drain:
         await self._engine.end(CLOSE_SECONDS)
 
     async def _wait_for_none(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._sockets.none_left.wait()
-        except TimeoutError:
+        if not await wait_for_event(self._sockets.none_left, seconds=seconds):
             log.info("drain.sockets_left", sockets=len(self._sockets))

@@ -8,7 +8,8 @@ from typing import Final
 import structlog
 from redis.exceptions import RedisError
 
-from shared.process.runtime import backoff
+from shared.concurrency.backoff import backoff
+from shared.concurrency.waiting import wait_for_event
 from shared.store.ended_sessions import EndedSessions
 from ws_gateway.rooms.sockets import Socket, Sockets
 
@@ -66,7 +67,7 @@ class LiveSessions:
             pauses = backoff()
             self._learn(found)
             self.loaded.set()
-            await self._pause()
+            await wait_for_event(self._due, seconds=RELOAD_SECONDS)
 
     def _learn(self, found: dict[str, int]) -> None:
         now = self._clock()
@@ -74,10 +75,3 @@ class LiveSessions:
         for session_id in found:
             for socket in self._sockets.of_session(session_id):
                 self._end(socket, "session_ended")
-
-    async def _pause(self) -> None:
-        try:
-            async with asyncio.timeout(RELOAD_SECONDS):
-                await self._due.wait()
-        except TimeoutError:
-            return

@@ -9,8 +9,9 @@ import orjson
 import structlog
 from redis.exceptions import RedisError
 
+from shared.concurrency.backoff import backoff
+from shared.concurrency.waiting import wait_for_event
 from shared.events import PRESENCE, Event, chat_room
-from shared.process.runtime import backoff
 from shared.store.presence import NOBODY, Presence, Sighting
 from ws_gateway.rooms.membership import chat_of
 from ws_gateway.rooms.rooms import Subscription
@@ -124,10 +125,7 @@ class RoomPresence:
         return self._due.setdefault(who, [])
 
     async def _wait_for_news(self) -> None:
-        try:
-            async with asyncio.timeout(REFRESH_SECONDS):
-                await self._news.wait()
-        except TimeoutError:
+        if not await wait_for_event(self._news, seconds=REFRESH_SECONDS):
             self.refresh()
         self._news.clear()
 

@@ -19,8 +19,8 @@ from yarl import URL
 
 from shared.bus.metrics import LINKS_LOST
 from shared.bus.rabbit.topology import TopologyMismatchError
+from shared.concurrency.backoff import backoff
 from shared.concurrency.cancellation import heed_the_end, told_to_stop
-from shared.process.runtime import backoff
 
 log = structlog.get_logger()
 

@@ -16,6 +16,7 @@ from shared.bus.rabbit.link import LINK_ERRORS, Linked, LinkLostError, lost, set
 from shared.bus.rabbit.messages import Outgoing
 from shared.bus.rabbit.topology import TopologyMismatchError, declare
 from shared.concurrency.cancellation import told_to_stop
+from shared.concurrency.waiting import wait_for_event
 
 log = structlog.get_logger()
 
@@ -123,11 +124,8 @@ class Sender:
             self._connection = self._channel = None
 
     async def _ready(self, bound: float) -> ConfirmProtocol:
-        try:
-            async with asyncio.timeout(bound):
-                await self._linked.wait()
-        except TimeoutError:
-            raise BusUnavailableError("no link to RabbitMQ") from None
+        if not await wait_for_event(self._linked, seconds=bound):
+            raise BusUnavailableError("no link to RabbitMQ")
         if self._mismatch:
             raise TopologyMismatchError(self._mismatch)
         if self._channel is None:

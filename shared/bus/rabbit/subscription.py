@@ -27,6 +27,7 @@ from shared.bus.rabbit.link import (
 from shared.bus.rabbit.topology import Queue, declare, declare_queue
 from shared.bus.rabbit.wire_in import content_type_and_headers
 from shared.concurrency.cancellation import told_to_stop
+from shared.concurrency.waiting import wait_for_event
 from shared.events import Event, UndecodableEventError
 
 log = structlog.get_logger()
@@ -178,9 +179,7 @@ class _Acks:
         """Sends acks until cancelled or the channel is closed."""
         while True:
             await self._some.wait()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_ACK_SECONDS):
-                    await self._many.wait()
+            await wait_for_event(self._many, seconds=_ACK_SECONDS)
             self._some.clear()
             self._many.clear()
             self._acked = self._tag

@@ -16,7 +16,7 @@ from aiormq.abc import DeliveredMessage
 from bench.replies import tokens
 from shared.bus.rabbit.cloudevents import JSON, headers_of
 from shared.events import REPLY_CHUNK, Event, ReplyRequested, chat_room
-from shared.process.runtime import spare_the_collector
+from shared.process.runtime import tune_gc
 
 REQUESTS: Final = "bench.requests"
 """The queue from which it takes requests, and its routing key."""
@@ -73,5 +73,5 @@ async def write(channel: aiormq.Channel, request: ReplyRequested) -> None:
 
 
 if __name__ == "__main__":
-    spare_the_collector()
+    tune_gc()
     uvloop.run(serve())

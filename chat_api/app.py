@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from chat_api import migrations
 from chat_api.accounts.accounts import Accounts
 from chat_api.accounts.authentication import Callers
-from chat_api.accounts.foreign_users import Newcomers
+from chat_api.accounts.foreign_users import ForeignUsers
 from chat_api.accounts.issuers import Authority
 from chat_api.accounts.passwords import Passwords
 from chat_api.accounts.revocation_set import EndedSessionsKeeper
@@ -35,7 +35,7 @@ from chat_api.http.endpoints import Endpoints, add_endpoints
 from chat_api.http.error_middleware import problems_middleware
 from chat_api.http.rate_limits import Limits
 from chat_api.outbox.lag import Backlog
-from chat_api.outbox.leader import Relay
+from chat_api.outbox.leader import Leader
 from chat_api.replies.cancellation import Cancellation
 from chat_api.replies.outcomes import Replies
 from chat_api.replies.regeneration import Regeneration
@@ -83,7 +83,7 @@ class _Parts:
     authority: Authority
     passwords: Passwords
     poster: Poster
-    relay: Relay
+    leader: Leader
     ended: EndedSessionsKeeper
 
     def connect(self) -> Awaitable[asyncpg.Connection]:
@@ -122,13 +122,13 @@ async def serve(
         authority = Authority(keys, configured)
         memory = InterestMemory(redis)
         publisher = EventPublisher(bus=bus, interest=InterestReader(redis, memory))
-        relay = Relay(lambda: connect(database_url), publisher)
-        poster = Poster(lambda: connect(database_url), relay)
+        leader = Leader(lambda: connect(database_url), publisher)
+        poster = Poster(lambda: connect(database_url), leader)
         ended = EndedSessionsKeeper(
             EndedSessions(redis), lambda: connect(database_url), access_seconds=settings.access_token_ttl
         )
         parts = _Parts(
-            settings, database_url, bus, redis, engine, keys, authority, passwords, poster, relay, ended
+            settings, database_url, bus, redis, engine, keys, authority, passwords, poster, leader, ended
         )
         if schema.done():
             await ended.once()  # before a gateway that waits for this API reads the set
@@ -185,7 +185,7 @@ def _work(parts: _Parts, cancellation: Cancellation) -> Callable[[], Awaitable[N
 
     async def run() -> None:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(parts.relay.run())
+            tasks.create_task(parts.leader.run())
             tasks.create_task(parts.ended.run())
             tasks.create_task(maintenance.run())
             tasks.create_task(backlog.run())
@@ -205,7 +205,7 @@ def _application(parts: _Parts, cancellation: Cancellation) -> web.Application:
         handler_args={"max_field_size": 16 * 1024, "max_line_size": 16 * 1024},
     )
     verifier = Verifier(parts.authority.keys, issuer=settings.jwt_issuer, audience=settings.jwt_audience)
-    callers = Callers(engine, verifier=verifier, newcomers=Newcomers(engine))
+    callers = Callers(engine, verifier=verifier, foreign_users=ForeignUsers(engine))
     groups = _groups(parts, cancellation)
     add_endpoints(app, groups, authenticator=callers)
     app.add_routes(

@@ -35,13 +35,13 @@ from ws_gateway.clients.revoked_sessions import LiveSessions
 from ws_gateway.clients.token_expiry import TokenLife
 from ws_gateway.engine.server import Engine
 from ws_gateway.limits import Limits
-from ws_gateway.listener.connection_limits import Visitors
+from ws_gateway.listener.connection_limits import ConnectionLimit
 from ws_gateway.listener.handshake_limits import Admission
 from ws_gateway.listener.http_app import application
 from ws_gateway.listener.http_connections import HttpConnections
-from ws_gateway.listener.tcp import Door, House
+from ws_gateway.listener.tcp import Routes, TcpConnection
 from ws_gateway.presence.announcer import Announcer
-from ws_gateway.presence.dead_gateways import Departed
+from ws_gateway.presence.dead_gateways import DeadGateways
 from ws_gateway.presence.presence import RoomPresence
 from ws_gateway.rooms.chat_state import CONNECTIONS, ChatAccess
 from ws_gateway.rooms.fanout import Fanout
@@ -116,7 +116,7 @@ class _Parts:
     drain: Drain
     sessions: LiveSessions
     presence: RoomPresence
-    departed: Departed
+    dead_gateways: DeadGateways
     announcer: Announcer
     resync: Resync
 
@@ -125,7 +125,7 @@ class _Parts:
             self.keys.run(),
             self.sessions.run(),
             self.presence.run(),
-            self.departed.run(),
+            self.dead_gateways.run(),
             self.announcer.run(),
             self.resync.run(),
         )
@@ -138,7 +138,7 @@ class _Parts:
 
     def entrance(self, of_aiohttp: ProtocolFactory) -> ProtocolFactory:
         """Takes WebSockets straight from their connections; aiohttp gets the rest."""
-        house = House(
+        routes = Routes(
             engine=self.engine,
             of_aiohttp=of_aiohttp,
             connections=self.connections,
@@ -146,7 +146,7 @@ class _Parts:
             may_open=lambda address: self.keys.loaded and self.admission.admits(address),
             seconds=self.limits.handshake_seconds,
         )
-        return lambda: Door(house)
+        return lambda: TcpConnection(routes)
 
     def application(self, bus: Bus) -> web.Application:
         return application(
@@ -203,7 +203,7 @@ def _assembled(
     )
     announcer = Announcer(EventPublisher(bus=bus, interest=InterestReader(redis)))
     presence = RoomPresence(instance=instance, store=Presence(redis), announce=announcer.announce)
-    departed = Departed(instance=instance, store=Presence(redis), presence=presence)
+    dead_gateways = DeadGateways(instance=instance, store=Presence(redis), presence=presence)
 
     def rooms_missed(missed: frozenset[str] | None) -> None:
         resync.rooms(missed)
@@ -273,7 +273,7 @@ def _assembled(
         origins=origins,
         admission=Admission(limits, connections=lambda: engine.connections),
         proxies=proxies,
-        connections=HttpConnections(Visitors(limits, proxies), seconds=limits.handshake_seconds),
+        connections=HttpConnections(ConnectionLimit(limits, proxies), seconds=limits.handshake_seconds),
         limits=limits,
         keys=keys,
         leases=leases,
@@ -282,7 +282,7 @@ def _assembled(
         drain=drain,
         sessions=sessions,
         presence=presence,
-        departed=departed,
+        dead_gateways=dead_gateways,
         announcer=announcer,
         resync=resync,
     )

@@ -9,7 +9,7 @@ import structlog
 from ai_worker.models.breaker import Breaker
 from ai_worker.models.metrics import QUEUE
 from shared.bus import BusUnavailableError, WorkQueue
-from shared.concurrency.cancellation import heed_the_end
+from shared.concurrency.cancellation import raise_if_cancelled
 
 log = structlog.get_logger()
 
@@ -37,5 +37,5 @@ async def look(queues: Queues, breaker: Breaker | None, models: Sequence[str]) -
         if breaker is not None:
             for model in models:
                 await breaker.state(model)
-        heed_the_end()
+        raise_if_cancelled()
         await asyncio.sleep(LOOK_SECONDS)

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 import structlog
 
 from ai_worker.replies.chunks import Cut
-from shared.concurrency.cancellation import told_to_stop
+from shared.concurrency.cancellation import is_cancelling
 from shared.events import Event, ReplyCancelRequested, UndecodableEventError, command_of
 from shared.store.drafts import Standing
 
@@ -58,7 +58,7 @@ class Cancellations:
 
     async def run(self) -> None:
         """Looks, while replies are being written, whether one was cancelled; until cancelled itself."""
-        while not told_to_stop():
+        while not is_cancelling():
             await self._some.wait()
             await asyncio.sleep(LOOK_SECONDS)
             if not self._written:

@@ -13,7 +13,7 @@ from typing import Any, Final
 from redis.asyncio.client import Pipeline
 
 from shared.bus import Bus, BusUnavailableError, Routed
-from shared.concurrency.cancellation import told_to_stop
+from shared.concurrency.cancellation import is_cancelling
 from shared.events import Event
 from shared.interest import InterestReader
 from shared.interest.publisher import EventPublisher
@@ -91,7 +91,7 @@ class Flushing:
 
     async def run(self) -> None:
         """Flushes, until cancelled."""
-        while not told_to_stop():
+        while not is_cancelling():
             await self._some.wait()
             items, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
             if not self._waiting:
@@ -106,7 +106,7 @@ class Flushing:
             routed = zip(items, gateways, strict=True)
             await self._bus.publish([Routed(item.event, to) for item, to in routed if item.refusal is None])
         except asyncio.CancelledError:
-            if told_to_stop():
+            if is_cancelling():
                 raise
             failure = BusUnavailableError("the link was lost")
         except Exception as error:  # noqa: BLE001  whose events these are has to know

@@ -6,7 +6,7 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chat_api.accounts.foreign_users import Newcomers
+from chat_api.accounts.foreign_users import ForeignUsers
 from chat_api.database.tables import sessions
 from chat_api.http.endpoints import Caller
 from chat_api.http.problems import Problem, TokenExpired, TokenInvalid, TokenMissing
@@ -24,11 +24,11 @@ log = structlog.get_logger()
 class Callers:
     """Knows callers by their `Authorization: Bearer` header (RFC 6750)."""
 
-    def __init__(self, engine: AsyncEngine, *, verifier: Verifier, newcomers: Newcomers) -> None:
+    def __init__(self, engine: AsyncEngine, *, verifier: Verifier, foreign_users: ForeignUsers) -> None:
         # One statement needs no transaction around it.
         self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._verifier = verifier
-        self._newcomers = newcomers
+        self._foreign_users = foreign_users
 
     async def caller(self, authorization: str | None, *, session_checked: bool) -> Caller:
         """Who sends this header; `session_checked`: the endpoint itself looks for an ended session.
@@ -42,7 +42,7 @@ class Callers:
         except TokenRefusedError as refusal:
             log.info("token.refused", code=refusal.code, reason=refusal.reason)
             raise _PROBLEMS[refusal.code] from None
-        await self._newcomers.welcome(claims)
+        await self._foreign_users.ensure(claims)
         if not session_checked and await self._ended(claims.session_id):
             raise TokenInvalid("The session has ended.")
         return Caller(claims.user_id, claims.session_id, claims.name, claims.expires_at)

@@ -21,14 +21,14 @@ _REMEMBERED: Final = 50_000
 log = structlog.get_logger()
 
 
-class Newcomers:
+class ForeignUsers:
     """Sees to it that every caller has a user row; remembers, per process, whose are there."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self._known: OrderedDict[str, None] = OrderedDict()
 
-    async def welcome(self, claims: Claims) -> None:
+    async def ensure(self, claims: Claims) -> None:
         """Makes the caller's row if there is none, named as the token prefers if that fits and is free."""
         if claims.user_id not in self._known:
             await self._ensure(claims)

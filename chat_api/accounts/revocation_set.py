@@ -13,7 +13,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from chat_api.database.connections import DATABASE_ERRORS
-from shared.concurrency.cancellation import heed_the_end
+from shared.concurrency.cancellation import raise_if_cancelled
 from shared.store.ended_sessions import EndedSessions
 
 log = structlog.get_logger()
@@ -48,7 +48,7 @@ class EndedSessionsKeeper:
         """Looks after the set until cancelled."""
         while True:
             await self.once()
-            heed_the_end()
+            raise_if_cancelled()
             await asyncio.sleep(LOOK_SECONDS)
 
     async def once(self) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from math import inf
 
 
-class Horizon:
+class SequenceGaps:
     """Positions up to the one reached have been taken, but for gaps that may still be filled."""
 
     def __init__(self, reached: int) -> None:

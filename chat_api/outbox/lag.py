@@ -16,7 +16,7 @@ from prometheus_client import Gauge
 
 from chat_api.database.connections import DATABASE_ERRORS
 from shared.bus import BusUnavailableError
-from shared.concurrency.cancellation import heed_the_end
+from shared.concurrency.cancellation import raise_if_cancelled
 from shared.ids import now
 
 log = structlog.get_logger()
@@ -76,7 +76,7 @@ class Backlog:
                 except DATABASE_ERRORS as error:
                     log.debug("backlog.unknown", error=repr(error))
                 await self._look_at_letters()
-                heed_the_end()
+                raise_if_cancelled()
                 await asyncio.sleep(max(LOOK_SECONDS, _SHARE * (monotonic() - began)))
         finally:
             if connection is not None:

@@ -11,7 +11,7 @@ from prometheus_client import Gauge
 
 from chat_api.database.connections import DATABASE_ERRORS
 from chat_api.outbox.record import CHANNEL, Recorded
-from chat_api.outbox.relay import LOOK_SECONDS, Publisher, Term
+from chat_api.outbox.relay import LOOK_SECONDS, Publisher, Relay
 from shared.bus import BusUnavailableError
 from shared.concurrency.backoff import backoff
 from shared.concurrency.waiting import wait_for_event
@@ -40,7 +40,7 @@ _SESSION: Final = f"""
 as dead for the next one; a bitmap scan, which the planner takes to be cheaper, walks them at each look."""
 
 
-class Relay:
+class Leader:
     """Publishes what the outbox holds, in the order of positions, and marks it published once confirmed.
 
     At least once: what was confirmed but not marked when the leader died is published again. One that is
@@ -50,13 +50,13 @@ class Relay:
     def __init__(self, connect: Callable[[], Awaitable[asyncpg.Connection]], publisher: Publisher) -> None:
         self._connect = connect
         self._publisher = publisher
-        self._term: Term | None = None
+        self._relay: Relay | None = None
         self._free = asyncio.Event()
 
     @property
     def leads(self) -> bool:
         """Whether this instance is the one that relays."""
-        return self._term is not None and self._term.lasts
+        return self._relay is not None and self._relay.lasts
 
     def offer(self, recorded: Sequence[Recorded]) -> bool:
         """Takes events that have just been committed here, in order, to publish them without a look.
@@ -64,9 +64,9 @@ class Relay:
         Returns:
             Whether this instance leads. If not, whoever does has to be notified.
         """
-        if self._term is None or not self._term.lasts:
+        if self._relay is None or not self._relay.lasts:
             return False
-        self._term.offer(recorded)
+        self._relay.offer(recorded)
         return True
 
     async def run(self) -> None:
@@ -102,19 +102,19 @@ class Relay:
             self._free.clear()
 
     async def _lead(self, connection: asyncpg.Connection) -> None:
-        term = Term(connection, self._publisher)
-        connection.add_termination_listener(lambda _: term.hint())
-        await connection.add_listener(CHANNEL, lambda *_: term.hint())
-        self._term = term
+        relay = Relay(connection, self._publisher)
+        connection.add_termination_listener(lambda _: relay.hint())
+        await connection.add_listener(CHANNEL, lambda *_: relay.hint())
+        self._relay = relay
         LEADER.set(1)
         log.info("outbox.leading")
         try:
-            await term.run()
+            await relay.run()
         except asyncio.CancelledError:
             await _hand_over(connection)
             raise
         finally:
-            self._term = None
+            self._relay = None
             LEADER.set(0)
 
 

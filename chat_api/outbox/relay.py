@@ -16,7 +16,7 @@ import asyncpg
 from prometheus_client import Counter
 
 from chat_api.database.connections import DATABASE_ERRORS
-from chat_api.outbox.gaps import Horizon
+from chat_api.outbox.gaps import SequenceGaps
 from chat_api.outbox.record import Recorded, recorded_of
 from shared.bus import BusUnavailableError
 from shared.concurrency.waiting import wait_for_event
@@ -67,7 +67,7 @@ class Publisher(Protocol):
         """
 
 
-class Term:
+class Relay:
     """Relays over the connection that holds the leader's lock.
 
     Events that this process has just stored are offered to it, and published without being read again if
@@ -78,7 +78,7 @@ class Term:
     def __init__(self, connection: asyncpg.Connection, publisher: Publisher) -> None:
         self._connection = connection
         self._publisher = publisher
-        self._horizon = Horizon(0)
+        self._gaps = SequenceGaps(0)
         self._awake = asyncio.Event()
         self._hinted = True
         self._looked = 0.0
@@ -104,8 +104,8 @@ class Term:
     def offer(self, recorded: Sequence[Recorded]) -> None:
         """Takes events that have been committed, in order; they go at once if nothing is in the way."""
         positions = [each.position for each in recorded]
-        if self._idle and not (self._offered or self._look_is_due()) and self._horizon.is_next(positions):
-            self._horizon.take(positions)
+        if self._idle and not (self._offered or self._look_is_due()) and self._gaps.is_next(positions):
+            self._gaps.take(positions)
             self._next += recorded
             self._publish_next()
         else:
@@ -120,7 +120,7 @@ class Term:
             OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError: the connection is lost.
         """
         try:
-            self._horizon = Horizon(await self._connection.fetchval(_LAST_POSITION))
+            self._gaps = SequenceGaps(await self._connection.fetchval(_LAST_POSITION))
             while True:
                 self._idle = True
                 await wait_for_event(self._awake, seconds=self._due_at() - monotonic())
@@ -152,8 +152,8 @@ class Term:
             await self._marked()
         due = self._look_is_due()
         positions = [each.position for each in self._offered]
-        if not due and self._horizon.is_next(positions):
-            self._horizon.take(positions)
+        if not due and self._gaps.is_next(positions):
+            self._gaps.take(positions)
             self._next += self._offered
             self._offered = []
         elif due or self._offered:
@@ -255,7 +255,7 @@ class Term:
         self._hinted |= len(recorded) == BATCH
         found = {each.event.id for each in recorded}  # it may see what has been offered meanwhile
         self._offered = [each for each in self._offered if each.event.id not in found]
-        self._horizon.looked(
+        self._gaps.looked(
             [each.position for each in recorded],
             oldest_running=rows[0]["oldest_running"],
             next_transaction=rows[0]["next_transaction"],

@@ -24,7 +24,7 @@ from chat_api.outbox import announcements
 from chat_api.outbox.record import record, record_quietly
 from chat_api.replies.endings import cancel, locked_reply, reply_of
 from chat_api.replies.outcomes import note_ended
-from shared.concurrency.cancellation import heed_the_end
+from shared.concurrency.cancellation import raise_if_cancelled
 from shared.store.drafts import Drafts, DraftsUnavailableError, Kept
 
 log = structlog.get_logger()
@@ -128,7 +128,7 @@ class Cancellation:
         while True:
             with _waiting_for_the_database():
                 await self.end_overdue()
-            heed_the_end()
+            raise_if_cancelled()
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _end_in_time(self, asked: "_Asked") -> None:

@@ -20,7 +20,7 @@ from chat_api.http.problems import (
     TokenReused,
     UsernameTaken,
 )
-from shared.http.proxies import Proxies, one_customer
+from shared.http.proxies import Proxies, rate_limit_key
 
 
 class Registration(ApiModel):
@@ -64,7 +64,7 @@ def auth_endpoints(accounts: Accounts, sessions: Sessions, proxies: Proxies) -> 
     endpoints = Endpoints("Sessions")
 
     def customer(request: web.Request) -> str:
-        return one_customer(proxies.address(request))
+        return rate_limit_key(proxies.address(request))
 
     @endpoints.post(
         "/api/auth/register",

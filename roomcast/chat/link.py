@@ -14,7 +14,7 @@ from roomcast.chat.account import Account, LoggedOutError
 from roomcast.chat.models import Joined
 from roomcast.chat.rest import ChatError
 from shared.concurrency.backoff import backoff
-from shared.concurrency.cancellation import heed_the_end
+from shared.concurrency.cancellation import raise_if_cancelled
 
 ANSWER_SECONDS: Final = 10
 PATIENCE: Final = frozenset({"unavailable", "rate_limited", "draining"})
@@ -123,7 +123,7 @@ class Link:
                 transports=["websocket"],
                 wait_timeout=ANSWER_SECONDS,
             )
-            heed_the_end()
+            raise_if_cancelled()
             self._socket = socket
             await self._connected(socket)
         except LoggedOutError:
@@ -198,7 +198,7 @@ class Link:
             self._ended.set()
             await asyncio.Event().wait()  # the end of the connection cancels this
         finally:
-            heed_the_end()
+            raise_if_cancelled()
 
     def _received(self, event: str, *payloads: Any) -> None:
         payload = payloads[0] if payloads else None

@@ -8,7 +8,7 @@ from typing import Final
 
 from shared.bus import PoisonedEventError
 from shared.bus.rabbit.topology import ATTEMPTS
-from shared.concurrency.cancellation import told_to_stop
+from shared.concurrency.cancellation import is_cancelling
 from shared.concurrency.waiting import wait_for_event
 from shared.events import UndecodableEventError
 
@@ -47,7 +47,7 @@ async def failure_of(handling: Awaitable[None]) -> Exception | None:
     try:
         await handling
     except asyncio.CancelledError:
-        if told_to_stop():
+        if is_cancelling():
             raise
         return HandlerCancelledError()
     except Exception as failure:  # noqa: BLE001  whatever it is, there is a verdict on it

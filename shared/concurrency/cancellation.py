@@ -3,7 +3,7 @@
 import asyncio
 
 
-def told_to_stop() -> bool:
+def is_cancelling() -> bool:
     """Whether the current task is being cancelled.
 
     If not, a `CancelledError` is no order to stop: aiormq raises it for a link that is closed, and anything
@@ -14,11 +14,11 @@ def told_to_stop() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-def heed_the_end() -> None:
+def raise_if_cancelled() -> None:
     """Ends the current task if it is being cancelled, though what was awaited swallowed the order.
 
     Raises:
         CancelledError: it is.
     """
-    if told_to_stop():
+    if is_cancelling():
         raise asyncio.CancelledError

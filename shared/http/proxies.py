@@ -47,7 +47,7 @@ class Proxies:
         return address is not None and any(address in network for network in self._trusted)
 
 
-def one_customer(address: str) -> str:
+def rate_limit_key(address: str) -> str:
     """What one customer has of addresses: an IPv4 address, an IPv6 network of 64 bits."""
     if ":" not in address:
         return address

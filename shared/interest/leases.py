@@ -11,7 +11,7 @@ import structlog
 from prometheus_client import Counter, Gauge
 from redis.asyncio import Redis
 
-from shared.concurrency.cancellation import told_to_stop
+from shared.concurrency.cancellation import is_cancelling
 from shared.concurrency.waiting import wait_for_event
 from shared.store.keys import (
     DROPPED,
@@ -166,7 +166,7 @@ class InterestLeases:
 
     async def _run(self) -> None:
         """Beats and writes, until cancelled."""
-        while not told_to_stop():
+        while not is_cancelling():
             try:
                 async with asyncio.timeout(_WRITE_SECONDS):
                     if monotonic() >= self._next_beat:
@@ -184,7 +184,7 @@ class InterestLeases:
                 await self._until_due()
 
     async def _until_due(self) -> None:
-        if self._changed or self._to_refresh or told_to_stop():
+        if self._changed or self._to_refresh or is_cancelling():
             return
         self._wake.clear()
         await wait_for_event(self._wake, seconds=self._next_beat - monotonic())

@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
 from shared.concurrency.backoff import backoff
-from shared.concurrency.cancellation import heed_the_end
+from shared.concurrency.cancellation import raise_if_cancelled
 from shared.events import Event
 from shared.store.keys import DROPPED, REDIS_ERRORS, rooms_of
 
@@ -98,7 +98,7 @@ class InterestMemory:
             finally:
                 self._hears = False
                 self._forget_all()
-            heed_the_end()
+            raise_if_cancelled()
             await asyncio.sleep(next(pauses))
 
     def _left(self, rooms: list[str]) -> None:
@@ -136,7 +136,7 @@ async def _heard(subscription: PubSub) -> AsyncIterator[list[str] | None]:
     """The rooms that are left; None once it is subscribed."""
     while True:
         message = await subscription.get_message(timeout=_POLL_SECONDS)
-        heed_the_end()
+        raise_if_cancelled()
         if message is None:
             continue
         if message["type"] == "subscribe":

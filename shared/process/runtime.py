@@ -37,7 +37,7 @@ def run(main: Callable[[asyncio.Event], Awaitable[None]]) -> int:
         0 after an orderly end, 1 when `main` failed (the reason is on stderr), 2 when it refused the
         settings, 130 when it was cut.
     """
-    spare_the_collector()
+    tune_gc()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             runner.run(_until_signalled(main))
@@ -55,7 +55,7 @@ def run(main: Callable[[asyncio.Event], Awaitable[None]]) -> int:
     return 0
 
 
-def spare_the_collector() -> None:
+def tune_gc() -> None:
     """Has the garbage collector look less often, and never at what was imported.
 
     With its defaults it walks through all that a process holds, rooms and sockets too, every few thousand

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chat_api.accounts.accounts import Accounts
 from chat_api.accounts.authentication import Callers
-from chat_api.accounts.foreign_users import Newcomers
+from chat_api.accounts.foreign_users import ForeignUsers
 from chat_api.accounts.passwords import Passwords
 from chat_api.accounts.sessions import Session, Sessions
 from chat_api.accounts.signing_keys import SigningKeys
@@ -99,8 +99,8 @@ async def office(
             limits=Limits.of(on=True),
             kept_here=kept_here,
         )
-        newcomers = Newcomers(database.engine)
-        callers = Callers(database.engine, verifier=verifier, newcomers=newcomers)
+        foreign_users = ForeignUsers(database.engine)
+        callers = Callers(database.engine, verifier=verifier, foreign_users=foreign_users)
         yield Office(database, keys, sessions, accounts, callers, verifier, passwords, ended)
 
 
@@ -363,8 +363,8 @@ def stranger(**changes: str) -> Claims:
 async def test_a_stranger_gets_a_row_on_first_sight(office: Office) -> None:
     """Once, however many calls come at once and to however many processes."""
     claims = stranger(username=a_name().upper())
-    processes = [Newcomers(office.database.engine) for _ in range(4)]
-    await asyncio.gather(*(each.welcome(claims) for each in processes for _ in range(3)))
+    processes = [ForeignUsers(office.database.engine) for _ in range(4)]
+    await asyncio.gather(*(each.ensure(claims) for each in processes for _ in range(3)))
     user = await office.accounts.user(claims.user_id)
     assert (user.username, user.display_name) == (str(claims.username).lower(), "Zoë")
     with pytest.raises(BadCredentials):
@@ -376,10 +376,10 @@ async def test_a_stranger_gets_another_username_when_it_is_taken(office: Office)
     taken = (await office.registered()).user
     first, second = stranger(username=taken.username), stranger(username="not a username!")
     nameless = stranger()
-    newcomers = Newcomers(office.database.engine)
+    foreign_users = ForeignUsers(office.database.engine)
     names = {taken.username}
     for claims in (first, second, nameless):
-        await newcomers.welcome(claims)
+        await foreign_users.ensure(claims)
         username = (await office.accounts.user(claims.user_id)).username
         assert 3 <= len(username) <= 32
         names.add(username)

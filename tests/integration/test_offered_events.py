@@ -20,7 +20,7 @@ from chat_api.chats.membership import lock_chat
 from chat_api.database.connections import connect
 from chat_api.outbox import relay as term
 from chat_api.outbox.announcements import chat_read
-from chat_api.outbox.leader import Relay
+from chat_api.outbox.leader import Leader
 from chat_api.outbox.record import Recorded, event_of, record
 from shared.events import Event
 from shared.ids import new_id
@@ -84,7 +84,7 @@ class Instance:
     def __init__(self, database: Database, ear: Ear) -> None:
         self._url = database.url
         self.statements: list[str] = []
-        self.relay = Relay(self._watched, ear)
+        self.relay = Leader(self._watched, ear)
         self.poster = Poster(lambda: connect(self._url), self.relay)
 
     @property

@@ -12,7 +12,7 @@ from torture.proxy import Link
 
 from chat_api.chats.members import TOLD_SECONDS, Members
 from chat_api.database.connections import connect
-from chat_api.outbox.leader import SILENCE_SECONDS, Relay
+from chat_api.outbox.leader import SILENCE_SECONDS, Leader
 from chat_api.outbox.record import record
 from chat_api.outbox.relay import LOOK_SECONDS
 from shared.events import MEMBER_REMOVED, Event
@@ -21,7 +21,7 @@ from shared.ids import new_id
 
 @asynccontextmanager
 async def relaying(url: str, ear: Ear) -> AsyncIterator[asyncio.Task[None]]:
-    task = asyncio.create_task(Relay(lambda: connect(url), ear).run())
+    task = asyncio.create_task(Leader(lambda: connect(url), ear).run())
     try:
         yield task
     finally:

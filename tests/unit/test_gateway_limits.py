@@ -8,7 +8,7 @@ import pytest
 from ws_gateway.clients.token_expiry import TokenLife, unix_time_text
 from ws_gateway.limits import TokenBucket
 from ws_gateway.rooms.fanout import Fanout
-from ws_gateway.rooms.rooms import Held, Rooms, Subscription
+from ws_gateway.rooms.rooms import JoinBuffer, Rooms, Subscription
 from ws_gateway.rooms.sockets import Socket
 from ws_gateway.transport.connection import Connection
 from ws_gateway.transport.frames import Frame, event_frame
@@ -61,7 +61,7 @@ def test_a_bucket_lets_a_burst_through_and_then_its_rate() -> None:
 
 def test_held_messages_are_let_go_above_a_number_and_other_events_always() -> None:
     """In the order in which they came; past the bound it says that something is lost."""
-    held = Held(3)
+    held = JoinBuffer(3)
     for seq, text in ((4, "four"), (None, "other"), (6, "six")):
         held.add(seq, Frame(text))
     assert [frame.text for frame in held.above(4)] == ["other", "six"]
@@ -75,9 +75,9 @@ def test_a_frame_goes_once_to_each_socket_and_waits_for_those_that_join() -> Non
     rooms = Rooms()
     fanout = Fanout(rooms)
     both, joining, skipped = socket("both"), socket("joining"), socket("skipped")
-    rooms.enter(Subscription(both, "a", Held(5)))
+    rooms.enter(Subscription(both, "a", JoinBuffer(5)))
     rooms.enter(Subscription(both, "b", None))
-    waiting = Subscription(joining, "a", Held(5))
+    waiting = Subscription(joining, "a", JoinBuffer(5))
     rooms.enter(waiting)
     rooms.enter(Subscription(skipped, "a", None))
     assert fanout.broadcast(("a", "b"), event_frame("new-msg", b'{"n":1}'), skip="skipped") == 2

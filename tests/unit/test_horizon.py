@@ -2,37 +2,37 @@
 
 import random
 
-from chat_api.outbox.gaps import Horizon
+from chat_api.outbox.gaps import SequenceGaps
 
 
 def test_what_follows_without_a_gap_is_next() -> None:
-    horizon = Horizon(7)
-    horizon.looked([], oldest_running=100, next_transaction=100)
-    horizon.looked([], oldest_running=100, next_transaction=100)
-    assert horizon.is_next([8, 9])
-    horizon.take([8, 9])
-    assert horizon.is_next([10])
-    assert not horizon.is_next([])
-    assert not horizon.is_next([11])
-    assert not horizon.is_next([10, 12])
+    gaps = SequenceGaps(7)
+    gaps.looked([], oldest_running=100, next_transaction=100)
+    gaps.looked([], oldest_running=100, next_transaction=100)
+    assert gaps.is_next([8, 9])
+    gaps.take([8, 9])
+    assert gaps.is_next([10])
+    assert not gaps.is_next([])
+    assert not gaps.is_next([11])
+    assert not gaps.is_next([10, 12])
 
 
 def test_nothing_is_next_before_those_have_ended_who_ran_at_the_first_look() -> None:
-    horizon = Horizon(7)
-    horizon.looked([], oldest_running=90, next_transaction=100)
-    horizon.looked([], oldest_running=99, next_transaction=101)
-    assert not horizon.is_next([8])
-    horizon.looked([], oldest_running=100, next_transaction=101)
-    assert horizon.is_next([8])
+    gaps = SequenceGaps(7)
+    gaps.looked([], oldest_running=90, next_transaction=100)
+    gaps.looked([], oldest_running=99, next_transaction=101)
+    assert not gaps.is_next([8])
+    gaps.looked([], oldest_running=100, next_transaction=101)
+    assert gaps.is_next([8])
 
 
 def test_a_gap_is_closed_by_the_end_of_those_who_may_fill_it() -> None:
-    horizon = Horizon(0)
-    horizon.looked([], oldest_running=5, next_transaction=5)
-    horizon.looked([2], oldest_running=5, next_transaction=7)
-    assert not horizon.is_next([3])
-    horizon.looked([1], oldest_running=7, next_transaction=7)
-    assert horizon.is_next([3])
+    gaps = SequenceGaps(0)
+    gaps.looked([], oldest_running=5, next_transaction=5)
+    gaps.looked([2], oldest_running=5, next_transaction=7)
+    assert not gaps.is_next([3])
+    gaps.looked([1], oldest_running=7, next_transaction=7)
+    assert gaps.is_next([3])
 
 
 class Outbox:
@@ -65,15 +65,15 @@ def test_what_is_taken_as_next_never_has_anything_appear_before_it() -> None:
     taken_without_a_look = 0
     for seed in range(300):
         chance = random.Random(seed)
-        outbox, horizon, taken = Outbox(), Horizon(0), set[int]()
+        outbox, gaps, taken = Outbox(), SequenceGaps(0), set[int]()
         after: list[int] = []
         for _ in range(200):
             if outbox.running and chance.random() < 0.6:
                 ended = chance.choice([*outbox.running])
                 position = outbox.end(ended, commits=chance.random() < 0.9)
                 assert not after or position > max(after), "something appeared before what was taken as next"
-                if position in outbox.seen and position not in taken and horizon.is_next([position]):
-                    horizon.take([position])
+                if position in outbox.seen and position not in taken and gaps.is_next([position]):
+                    gaps.take([position])
                     taken.add(position)
                     after.append(position)
                     taken_without_a_look += 1
@@ -81,7 +81,7 @@ def test_what_is_taken_as_next_never_has_anything_appear_before_it() -> None:
                 outbox.begin()
             else:
                 found = sorted(outbox.seen - taken)
-                horizon.looked(
+                gaps.looked(
                     found, oldest_running=outbox.oldest_running, next_transaction=outbox.next_transaction
                 )
                 taken.update(found)

@@ -3,7 +3,7 @@
 import pytest
 
 from shared.config.addresses import networks
-from shared.http.proxies import Proxies, one_customer
+from shared.http.proxies import Proxies, rate_limit_key
 
 TRUSTED = Proxies(networks("10.0.0.0/8, 192.0.2.1, 2001:db8::/32"))
 
@@ -37,6 +37,8 @@ def test_without_trusted_proxies_the_peer_counts() -> None:
 
 def test_a_customer_has_an_address_or_a_network() -> None:
     """IPv6 customers have 2^64 addresses each."""
-    assert one_customer("198.51.100.7") == one_customer("::ffff:198.51.100.7") == "198.51.100.7"
-    assert one_customer("2001:db8::1") == one_customer("2001:db8::2:3") != one_customer("2001:db8:0:1::1")
-    assert one_customer("") == ""
+    assert rate_limit_key("198.51.100.7") == rate_limit_key("::ffff:198.51.100.7") == "198.51.100.7"
+    assert (
+        rate_limit_key("2001:db8::1") == rate_limit_key("2001:db8::2:3") != rate_limit_key("2001:db8:0:1::1")
+    )
+    assert rate_limit_key("") == ""

@@ -9,7 +9,7 @@ wait at once: no longer than anybody may take for a handshake without saying a w
 from typing import Final
 
 from shared.auth.tokens import Claims, JwksKeys, UnknownKeyError, Verifier
-from shared.http.proxies import one_customer
+from shared.http.proxies import rate_limit_key
 from shared.http.rate_limit import RateLimit
 from ws_gateway.limits import Places
 
@@ -40,7 +40,7 @@ class PatientVerifier:
         try:
             return await self._verifier.verify(token)
         except UnknownKeyError as unknown:
-            customer = one_customer(address)
+            customer = rate_limit_key(address)
             if not await self._appears(unknown.key_id, customer):
                 self._in_vain.take(customer)
                 raise

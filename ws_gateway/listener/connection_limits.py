@@ -3,9 +3,9 @@
 from collections import Counter, OrderedDict, defaultdict
 from typing import Final, Protocol
 
-from shared.http.proxies import Proxies, one_customer
+from shared.http.proxies import Proxies, rate_limit_key
 from ws_gateway.limits import Limits
-from ws_gateway.listener.handshake_limits import FULL_RETRY_SECONDS, TurnedAway
+from ws_gateway.listener.handshake_limits import FULL_RETRY_SECONDS, Refusal
 from ws_gateway.metrics import HTTP_CONNECTIONS
 
 TOO_MANY: Final = "too_many_connections"
@@ -28,7 +28,7 @@ class Visitor(Protocol):
         """Ends it."""
 
 
-class Visitors:
+class ConnectionLimit:
     """Counts connections from their first moment on, in all and by address; idle ones make room for others.
 
     Trusted proxies have as many as there may be in all: they speak for many.
@@ -44,29 +44,29 @@ class Visitors:
         self._idle: OrderedDict[Visitor, str] = OrderedDict()
         self._idle_of: defaultdict[str, OrderedDict[Visitor, None]] = defaultdict(OrderedDict)
 
-    def turned_away(self, peer: str) -> TurnedAway | None:
+    def turned_away(self, peer: str) -> Refusal | None:
         """Why a connection from `peer` may not stay; None when it may: it has a place until it has `left`."""
-        refusal = self._refusal(one_customer(peer), peer)
+        refusal = self._refusal(rate_limit_key(peer), peer)
         if refusal is None:
             self.came(peer)
         return refusal
 
     def operator_came(self, peer: str) -> bool:
         """Whether one for whom there was no place may stay, as it asks after the gateway; it has one then."""
-        if self._are_full(one_customer(peer), peer, beyond=OPERATORS) is not None:
+        if self._are_full(rate_limit_key(peer), peer, beyond=OPERATORS) is not None:
             return False
         self.came(peer)
         return True
 
     def came(self, peer: str) -> None:
         """A connection has a place, whether there was one or not: it is no WebSocket after all."""
-        self._here[one_customer(peer)] += 1
+        self._here[rate_limit_key(peer)] += 1
         self._all += 1
         HTTP_CONNECTIONS.set(self._all)
 
     def left(self, peer: str) -> None:
         """A connection that had a place is gone, or a WebSocket."""
-        customer = one_customer(peer)
+        customer = rate_limit_key(peer)
         self._here[customer] -= 1
         if not self._here[customer]:
             del self._here[customer]
@@ -75,7 +75,7 @@ class Visitors:
 
     def idle(self, visitor: Visitor) -> None:
         """Nothing is asked on this connection now."""
-        customer = one_customer(visitor.peer)
+        customer = rate_limit_key(visitor.peer)
         self._idle[visitor] = customer
         self._idle_of[customer][visitor] = None
 
@@ -87,7 +87,7 @@ class Visitors:
             if not self._idle_of[customer]:
                 del self._idle_of[customer]
 
-    def _refusal(self, customer: str, peer: str) -> TurnedAway | None:
+    def _refusal(self, customer: str, peer: str) -> Refusal | None:
         """Why there is no place, though one that idles would be given; an operator's is not."""
         while (refusal := self._are_full(customer, peer)) is not None:
             idle = self._idle if refusal.status == _OF_ALL else self._idle_of.get(customer)
@@ -97,12 +97,10 @@ class Visitors:
             longest_idle.close()  # it has `left` then
         return None
 
-    def _are_full(self, customer: str, peer: str, *, beyond: int = 0) -> TurnedAway | None:
+    def _are_full(self, customer: str, peer: str, *, beyond: int = 0) -> Refusal | None:
         one_may_have_all = self._one_may_have_all or self._proxies.trusts(peer)
         if not one_may_have_all and self._here[customer] >= self._each + beyond:
-            return TurnedAway(
-                _OF_ONE, TOO_MANY, "Too many connections from this address.", FULL_RETRY_SECONDS
-            )
+            return Refusal(_OF_ONE, TOO_MANY, "Too many connections from this address.", FULL_RETRY_SECONDS)
         if self._all >= self._most + beyond:
-            return TurnedAway(_OF_ALL, TOO_MANY, "This gateway holds all that it may.", FULL_RETRY_SECONDS)
+            return Refusal(_OF_ALL, TOO_MANY, "This gateway holds all that it may.", FULL_RETRY_SECONDS)
         return None

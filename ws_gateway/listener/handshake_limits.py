@@ -10,7 +10,7 @@ from typing import Final
 import orjson
 from aiohttp import hdrs, web
 
-from shared.http.proxies import one_customer
+from shared.http.proxies import rate_limit_key
 from shared.http.rate_limit import RateLimit
 from ws_gateway.limits import Limits
 from ws_gateway.metrics import LIMITED
@@ -21,7 +21,7 @@ FULL_RETRY_SECONDS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
-class TurnedAway:
+class Refusal:
     """Why a connection is not opened, as HTTP: Socket.IO clients try again by themselves after it."""
 
     status: int
@@ -76,23 +76,23 @@ class Admission:
 
         Where it may not, it is not counted as turned away before `turned_away` says why.
         """
-        return self._refusal(one_customer(address)) is None
+        return self._refusal(rate_limit_key(address)) is None
 
-    def turned_away(self, address: str) -> TurnedAway | None:
+    def turned_away(self, address: str) -> Refusal | None:
         """Why a client at `address` may not open a connection now; None when it may, which counts then."""
-        refusal = self._refusal(one_customer(address))
+        refusal = self._refusal(rate_limit_key(address))
         if refusal is not None:
             LIMITED.labels(refusal.code).inc()
         return refusal
 
-    def _refusal(self, customer: str) -> TurnedAway | None:
+    def _refusal(self, customer: str) -> Refusal | None:
         if self._connections() >= self._max:
-            return TurnedAway(503, "gateway_full", "This gateway holds all that it may.", FULL_RETRY_SECONDS)
+            return Refusal(503, "gateway_full", "This gateway holds all that it may.", FULL_RETRY_SECONDS)
         # What one address has too much takes nothing from others, nor what all have too much from an address.
         if wait := self._each.wait(customer):
-            return TurnedAway(429, "too_many_handshakes", "Too many connections from this address.", wait)
+            return Refusal(429, "too_many_handshakes", "Too many connections from this address.", wait)
         if wait := self._all.take(None):
-            return TurnedAway(503, "gateway_busy", "Too many connections are being opened.", wait)
+            return Refusal(503, "gateway_busy", "Too many connections are being opened.", wait)
         self._each.take(customer)
         return None
 

@@ -7,7 +7,7 @@ from typing import cast
 
 import structlog
 
-from ws_gateway.listener.connection_limits import Visitors
+from ws_gateway.listener.connection_limits import ConnectionLimit
 from ws_gateway.metrics import LIMITED, SLOW_CONSUMERS
 
 log = structlog.get_logger()
@@ -20,7 +20,7 @@ class HttpConnections:
     aiohttp would wait for ever.
     """
 
-    def __init__(self, visitors: Visitors, *, seconds: float) -> None:
+    def __init__(self, visitors: ConnectionLimit, *, seconds: float) -> None:
         self.visitors = visitors
         self._seconds = seconds
         self._open: dict[asyncio.BaseTransport, HttpConnection] = {}

@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl
 from shared.http import health as ops
 from shared.http.proxies import Proxies
 from ws_gateway.engine.server import Engine
-from ws_gateway.listener.handshake_limits import TurnedAway
+from ws_gateway.listener.handshake_limits import Refusal
 from ws_gateway.listener.http_connections import HttpConnection, HttpConnections
 from ws_gateway.metrics import HANDSHAKE_TIMEOUT, LIMITED
 from ws_gateway.transport.websocket import WebSocket
@@ -136,7 +136,7 @@ def acceptance(key: bytes) -> bytes:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class House:
+class Routes:
     """What doors lead into.
 
     Attributes:
@@ -153,24 +153,24 @@ class House:
     seconds: float
 
 
-class Door(asyncio.Protocol):
+class TcpConnection(asyncio.Protocol):
     """One TCP connection until it is known what it is for."""
 
-    __slots__ = ("_head", "_house", "_peer", "_refused", "_timer", "_transport")
+    __slots__ = ("_head", "_peer", "_refused", "_routes", "_timer", "_transport")
 
-    def __init__(self, house: House) -> None:
-        self._house = house
+    def __init__(self, routes: Routes) -> None:
+        self._routes = routes
         self._head = b""
         self._peer = ""
         self._transport: asyncio.Transport | None = None
-        self._refused: tuple[asyncio.Transport, TurnedAway] | None = None
+        self._refused: tuple[asyncio.Transport, Refusal] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has come."""
         own = cast("asyncio.Transport", transport)
         self._peer = str((own.get_extra_info("peername") or ("",))[0])
-        if (refusal := self._house.connections.visitors.turned_away(self._peer)) is not None:
+        if (refusal := self._routes.connections.visitors.turned_away(self._peer)) is not None:
             self._refused = (own, refusal)
             self._timer = asyncio.get_running_loop().call_later(
                 OPERATOR_SECONDS, self._turn_away, own, refusal
@@ -180,12 +180,12 @@ class Door(asyncio.Protocol):
 
     def _come_in(self, own: asyncio.Transport) -> None:
         self._transport = own
-        self._timer = asyncio.get_running_loop().call_later(self._house.seconds, self._give_up)
+        self._timer = asyncio.get_running_loop().call_later(self._routes.seconds, self._give_up)
         if (tcp := own.get_extra_info("socket")) is not None and UNSENT_OPTION is not None:
             with suppress(OSError):
                 tcp.setsockopt(socket.IPPROTO_TCP, UNSENT_OPTION, MAX_UNSENT_BYTES)
 
-    def _turn_away(self, transport: asyncio.Transport, refusal: TurnedAway) -> None:
+    def _turn_away(self, transport: asyncio.Transport, refusal: Refusal) -> None:
         """Says why, whatever is asked; a close would take that back when a request comes then."""
         self._refused = None
         LIMITED.labels(refusal.code).inc()
@@ -193,13 +193,13 @@ class Door(asyncio.Protocol):
         transport.write_eof()
         self._timer = asyncio.get_running_loop().call_later(FAREWELL_SECONDS, transport.abort)
 
-    def _asks_as_operator(self, transport: asyncio.Transport, refusal: TurnedAway) -> None:
+    def _asks_as_operator(self, transport: asyncio.Transport, refusal: Refusal) -> None:
         """Lets in who is to be turned away, if it asks for an operational path; waits while it still may."""
         if any(line.startswith(self._head) for line in _OPERATOR):
             return
         if self._timer is not None:
             self._timer.cancel()
-        if self._head.startswith(_OPERATOR) and self._house.connections.visitors.operator_came(self._peer):
+        if self._head.startswith(_OPERATOR) and self._routes.connections.visitors.operator_came(self._peer):
             self._refused = None
             self._come_in(transport)
         else:
@@ -216,7 +216,7 @@ class Door(asyncio.Protocol):
             LIMITED.labels(self._refused[1].code).inc()
             self._refused = None
         if self._done() is not None:
-            self._house.connections.visitors.left(self._peer)
+            self._routes.connections.visitors.left(self._peer)
 
     def data_received(self, data: bytes) -> None:
         """Waits for the whole head of the first request."""
@@ -233,32 +233,32 @@ class Door(asyncio.Protocol):
         transport = self._done()
         if transport is None:
             return
-        opening = opening_of(self._head[:end]) if end >= 0 and self._house.engine.direct else None
+        opening = opening_of(self._head[:end]) if end >= 0 and self._routes.engine.direct else None
         websocket = None if opening is None else self._opened(transport, opening)
         if websocket is None:
             self._hand_over(transport)
         else:
-            self._house.connections.visitors.left(self._peer)
+            self._routes.connections.visitors.left(self._peer)
             if rest := self._head[end + 4 :]:
                 websocket.data_received(rest)
         self._head = b""
 
     def _opened(self, transport: asyncio.Transport, opening: Opening) -> WebSocket | None:
-        engine = self._house.engine
+        engine = self._routes.engine
         if opening.eio_sid:
             polled = engine.upgradable(opening.eio_sid)
             if polled is None:
                 return None
             return engine.open_upgrade(transport, polled, acceptance(opening.key))
-        address = self._house.proxies.behind(self._peer, opening.forwarded)
-        if not self._house.may_open(address):
+        address = self._routes.proxies.behind(self._peer, opening.forwarded)
+        if not self._routes.may_open(address):
             return None
         accepted = acceptance(opening.key)
         return engine.open_direct(transport, accepted, origin=opening.origin, address=address)
 
     def _hand_over(self, transport: asyncio.Transport) -> None:
-        house = self._house
-        protocol = HttpConnection(house.of_aiohttp(), all_=house.connections, peer=self._peer)
+        routes = self._routes
+        protocol = HttpConnection(routes.of_aiohttp(), all_=routes.connections, peer=self._peer)
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
         protocol.data_received(self._head)

@@ -31,7 +31,7 @@ class RoomPresence(Protocol):
         """Announces everybody here again: others may have said that they are gone."""
 
 
-class Departed:
+class DeadGateways:
     """Looks for gateways that are gone, and has those announced offline who were there and are nowhere else.
 
     Of all gateways one does so for each of them. A gateway is gone when two looks in a row find it so: when

@@ -7,7 +7,7 @@ import structlog
 
 from shared.events import chat_room, user_room
 from ws_gateway.metrics import EVICTIONS, ROOMS
-from ws_gateway.rooms.rooms import Held, Rooms, Subscription
+from ws_gateway.rooms.rooms import JoinBuffer, Rooms, Subscription
 from ws_gateway.rooms.sockets import Socket
 
 log = structlog.get_logger()
@@ -67,7 +67,7 @@ class Membership:
     async def hold(self, subscription: Subscription) -> None:
         """Holds what comes for a subscription from now on; returns once nothing is missed."""
         if subscription.held is None:
-            subscription.held = Held(self._held_events)
+            subscription.held = JoinBuffer(self._held_events)
         if subscription.leased:
             return
         await self._leases.hold(subscription.room)
@@ -109,7 +109,7 @@ class Membership:
                 log.info("membership.evicted", chat_id=chat_id, user_id=socket.user_id, sid=socket.sid)
 
     def _enter(self, socket: Socket, room: str) -> Subscription:
-        subscription = Subscription(socket, room, Held(self._held_events))
+        subscription = Subscription(socket, room, JoinBuffer(self._held_events))
         self._rooms.enter(subscription)
         ROOMS.set(len(self._rooms))
         return subscription

@@ -11,7 +11,7 @@ from ws_gateway.transport.frames import Frame
 _NOBODY: Final[Mapping[Socket, "Subscription"]] = {}
 
 
-class Held:
+class JoinBuffer:
     """What a room has had for a socket while it was joining, in order; past `bound` events it is lost."""
 
     __slots__ = ("_bound", "_frames", "lost")
@@ -49,7 +49,7 @@ class Subscription:
 
     socket: Socket
     room: str
-    held: Held | None
+    held: JoinBuffer | None
     joined: bool = False
     leased: bool = False
     present: bool = False

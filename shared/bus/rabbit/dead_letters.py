@@ -22,7 +22,7 @@ from shared.bus.rabbit.cloudevents import CLOUD_EVENTS_PREFIXES, JSON, decode_on
 from shared.bus.rabbit.link import LINK_ERRORS, connection
 from shared.bus.rabbit.sender import CONFIRM_BOUND_SECONDS
 from shared.bus.rabbit.topology import DEAD_LETTERS, EVENTS, QUEUE_OF, declare
-from shared.concurrency.cancellation import told_to_stop
+from shared.concurrency.cancellation import is_cancelling
 from shared.events import Event, UndecodableEventError
 from shared.ids import rfc3339
 
@@ -125,7 +125,7 @@ async def dead_letters(url: str) -> AsyncIterator[AsyncIterator[Taken]]:
     except LINK_ERRORS as error:
         raise BusUnavailableError(f"RabbitMQ: {error!r}") from error
     except asyncio.CancelledError:
-        if told_to_stop():
+        if is_cancelling():
             raise
         raise BusUnavailableError("the link to RabbitMQ was lost") from None
 

@@ -20,7 +20,7 @@ from yarl import URL
 from shared.bus.metrics import LINKS_LOST
 from shared.bus.rabbit.topology import TopologyMismatchError
 from shared.concurrency.backoff import backoff
-from shared.concurrency.cancellation import heed_the_end, told_to_stop
+from shared.concurrency.cancellation import is_cancelling, raise_if_cancelled
 
 log = structlog.get_logger()
 
@@ -74,7 +74,7 @@ async def _closed(made: AbstractConnection) -> None:
     except LINK_ERRORS:
         log.debug("bus.unclean_close")
     except asyncio.CancelledError:
-        if told_to_stop():
+        if is_cancelling():
             raise
 
 
@@ -103,10 +103,10 @@ async def supervised(
         except LINK_ERRORS as error:
             reason = repr(error)
         except asyncio.CancelledError:
-            if told_to_stop():
+            if is_cancelling():
                 raise
             reason = "closed"
-        heed_the_end()
+        raise_if_cancelled()
         LINKS_LOST.labels(name).inc()
         pause = next(pauses)
         log.warning("bus.link_lost", link=name, reason=reason, retry_in=round(pause, 3))

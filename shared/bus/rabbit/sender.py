@@ -15,7 +15,7 @@ from shared.bus.rabbit.confirms import Batch, ConfirmProtocol, Confirms
 from shared.bus.rabbit.link import LINK_ERRORS, Linked, LinkLostError, lost, setting_up, supervised
 from shared.bus.rabbit.messages import Outgoing
 from shared.bus.rabbit.topology import TopologyMismatchError, declare
-from shared.concurrency.cancellation import told_to_stop
+from shared.concurrency.cancellation import is_cancelling
 from shared.concurrency.waiting import wait_for_event
 
 log = structlog.get_logger()
@@ -146,7 +146,7 @@ class Sender:
         except LINK_ERRORS as error:
             raise BusUnavailableError(f"RabbitMQ: {error!r}") from error
         except asyncio.CancelledError:
-            if told_to_stop():
+            if is_cancelling():
                 raise
             raise BusUnavailableError("the link to RabbitMQ was lost") from None
 

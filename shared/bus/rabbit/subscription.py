@@ -26,7 +26,7 @@ from shared.bus.rabbit.link import (
 )
 from shared.bus.rabbit.topology import Queue, declare, declare_queue
 from shared.bus.rabbit.wire_in import content_type_and_headers
-from shared.concurrency.cancellation import told_to_stop
+from shared.concurrency.cancellation import is_cancelling
 from shared.concurrency.waiting import wait_for_event
 from shared.events import Event, UndecodableEventError
 
@@ -80,7 +80,7 @@ class Subscription:
                         await channel.basic_consume(self._queue.name, _out_of_reach)
                     await lost(made, channel, gone)
         finally:
-            if told_to_stop():
+            if is_cancelling():
                 await self._resign(made)
             elif told:
                 self._listener.unlinked()

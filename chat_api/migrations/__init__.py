@@ -1,4 +1,4 @@
-"""The schema's history, run by alembic; `HEAD` is the version that this program works with."""
+"""The schema's versions, run by alembic; `HEAD` is the one that this program works with."""
 
 from pathlib import Path
 from typing import Final
@@ -8,19 +8,29 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from chat_api.database.connections import connect, driver_url
+from shared.config.start_errors import StartError
 
 HEAD: Final = "0005"
+_FIRST: Final = "0005"
+_UPGRADES_OLDER: Final = "7f96fbf"
+"""The commit whose program still brings a database from 0001 to 0005."""
 _FOLDER: Final = Path(__file__).parent
 _LOCK: Final = 7_262_171_001
 """Advisory lock key: two programs that migrate at once take turns."""
 
 
-class SchemaOutdatedError(Exception):
-    """The database's schema is older than this program: run `roomcast migrate`, then start it again."""
+class SchemaTooOldError(StartError):
+    """The database is of a version from before the first one, from where no migration leads on."""
+
+    def __init__(self, found: str) -> None:
+        super().__init__(
+            f"The database's schema is at version {found}, which is too old to be upgraded: bring it to "
+            f"{_FIRST} with `roomcast migrate` of commit {_UPGRADES_OLDER}, or use an empty database."
+        )
 
 
 async def is_current(database_url: str) -> bool:
-    """Whether the schema is `HEAD` or newer (as in a rolling upgrade); versions sort as text."""
+    """Returns whether the schema is `HEAD` or newer (as in a rolling upgrade)."""
     connection = await connect(database_url)
     try:
         version = await connection.fetchval("SELECT version_num FROM alembic_version")
@@ -32,7 +42,11 @@ async def is_current(database_url: str) -> bool:
 
 
 async def upgrade(database_url: str) -> None:
-    """Brings the database to `HEAD`, from whichever version it is at; an empty one too."""
+    """Brings the database to `HEAD`, from whichever version it is at; an empty one too.
+
+    Raises:
+        SchemaTooOldError: its version is older than the first; nothing is changed.
+    """
     engine = create_async_engine(driver_url(database_url))
     try:
         async with engine.begin() as connection:
@@ -44,8 +58,12 @@ async def upgrade(database_url: str) -> None:
 def _upgrade(connection: Connection, to: str = "head") -> None:
     from alembic import command  # noqa: PLC0415 - slow to import, and not needed where the schema is current
     from alembic.config import Config  # noqa: PLC0415 - as above
+    from alembic.migration import MigrationContext  # noqa: PLC0415 - as above
 
     connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
+    found = MigrationContext.configure(connection).get_current_revision()
+    if found is not None and found < _FIRST:
+        raise SchemaTooOldError(found)
     config = Config()
     config.set_main_option("script_location", str(_FOLDER))
     config.attributes["connection"] = connection

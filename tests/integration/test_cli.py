@@ -3,6 +3,7 @@
 from importlib.metadata import version
 from pathlib import Path
 
+import asyncpg
 import pytest
 from program import ROOMCAST, roomcast
 from servers import PostgresServer
@@ -109,6 +110,22 @@ async def test_migrating_again_changes_nothing(tmp_path: Path, postgres: Postgre
     assert (first.status, second.status) == (0, 0)
     assert "schema.upgraded" in first.errors
     assert "schema.current" in second.errors
+
+
+@pytest.mark.parametrize("command", ["migrate", "up"])
+async def test_a_schema_that_is_too_old_is_a_line_not_a_traceback(
+    tmp_path: Path, postgres: PostgresServer, command: str
+) -> None:
+    """It says what was found and what to do; status 1."""
+    url = await postgres.new_database()
+    connection = await asyncpg.connect(url)
+    await connection.execute("CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)")
+    await connection.execute("INSERT INTO alembic_version VALUES ('0003')")
+    await connection.close()
+    ended = await roomcast(command, cwd=tmp_path, DATABASE_URL=url)
+    assert ended.status == 1
+    assert "at version 0003, which is too old to be upgraded: bring it to 0005 with" in ended.errors
+    assert "Traceback" not in ended.errors
 
 
 async def test_the_api_refuses_a_database_without_schema(tmp_path: Path, postgres: PostgresServer) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 
+import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from integration.conftest import Database
@@ -36,14 +37,34 @@ async def test_a_newer_schema_counts_as_current(postgres: PostgresServer) -> Non
     await connection.close()
 
 
-async def test_replies_of_the_first_schema_take_their_turns_in_the_next(postgres: PostgresServer) -> None:
+@pytest.mark.parametrize("version", ["0001", "0002", "0003", "0004"])
+async def test_a_schema_from_before_the_first_version_is_left_as_it_is(
+    postgres: PostgresServer, version: str
+) -> None:
+    """It is refused in a line that names what was found and what to do."""
+    url = await postgres.new_database()
+    connection = await connect(url)
+    await connection.execute("CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)")
+    await connection.execute("INSERT INTO alembic_version VALUES ($1)", version)
+    before = await postgres.dump_schema(url)
+    assert not await migrations.is_current(url)
+    with pytest.raises(migrations.SchemaTooOldError) as refused:
+        await migrations.upgrade(url)
+    assert f"at version {version}, which is too old" in str(refused.value)
+    assert "bring it to 0005 with `roomcast migrate` of commit " in str(refused.value)
+    assert len(str(refused.value).splitlines()) == 1
+    assert await postgres.dump_schema(url) == before
+    assert await connection.fetchval("SELECT version_num FROM alembic_version") == version
+    await connection.close()
+
+
+async def test_replies_of_the_first_version_take_their_turns_in_the_newest(postgres: PostgresServer) -> None:
     """Data of those who ran it comes along: what was being written, and what waited behind it, in order."""
     url = await postgres.new_database()
     engine = create_async_engine(driver_url(url))
     async with engine.begin() as first:
-        await first.run_sync(migrations._upgrade, "0001")
+        await first.run_sync(migrations._upgrade, "0005")
     await engine.dispose()
-    assert not await migrations.is_current(url)
     connection = await connect(url)
     async with open_engine(url) as engine:
         older = Database(url, engine, connection)

@@ -104,6 +104,18 @@ class PostgresServer:
         finally:
             await connection.close()
 
+    async def dump_schema(self, url: str, *options: str) -> str:
+        """The statements that make a database's schema anew, by `pg_dump`; equal for equal schemas."""
+        process = await asyncio.create_subprocess_exec(
+            self._bin / "pg_dump", "--schema-only", *options, url, stdout=subprocess.PIPE
+        )
+        output, _ = await process.communicate()
+        if process.returncode != 0:
+            raise ServerFailedError(f"pg_dump ended with {process.returncode}")
+        # `\restrict` and `\unrestrict` name a key that is another each time.
+        lines = output.decode().splitlines()
+        return "\n".join(line for line in lines if not line.startswith(("\\restrict", "\\unrestrict")))
+
     def _url(self, database: str) -> str:
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
 

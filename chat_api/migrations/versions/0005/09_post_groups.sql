@@ -1,23 +1,15 @@
--- A function of its own, so that its plan is: within another statement PostgreSQL may choose to read all messages
--- once rather than look for one.
-CREATE FUNCTION is_in_chat(p_message uuid, p_chat uuid) RETURNS boolean LANGUAGE plpgsql STABLE AS $$
-BEGIN
-    RETURN EXISTS (SELECT 1 FROM messages x WHERE x.id = p_message AND x.chat_id = p_chat);
-END
-$$
--- ;;
--- Posts a group of messages, one verdict a post; one post's refusal touches no other.
+-- Stores any number of posts and says of each what became of it; parameters and result are those of
+-- `store_posts`.
 --
--- The chats' rows are locked first, in the order of their ids, by a statement of its own: the statements after
--- it have a newer snapshot, so that what others committed meanwhile is seen. Verdicts: created, replayed,
--- again (the same key is in flight: post it once more), session_ended, not_found, idempotency_mismatch,
--- reply_not_found. `body` is the message's JSON where there is one. For a created message the rest tells its
--- event, so that an API that relays the outbox itself need not read it again; with `p_notify` false nobody
--- is woken for it.
+-- The chats' rows are locked first, in the order of their ids, by a statement of its own: the statements
+-- after it have a newer snapshot, so that what others committed meanwhile is seen. Then one statement
+-- judges the posts (`judged`), claims their keys (`claimed`), numbers what is accepted (`accepted`),
+-- inserts messages (`stored`), events (`told`) and replies (`asked`), and updates `chats` (`counted`) and
+-- `members` (`own`).
 --
--- To begin and to end a statement of so many parts is most of what a lone post costs. So what only few posts
--- need is no part of it, and the event's row alone tells what became of a post.
-CREATE OR REPLACE FUNCTION store_posts(
+-- To begin and to end a statement of so many parts is most of what a small group costs: what only few
+-- posts need is no part of it, and the event's row alone says what became of a post.
+CREATE FUNCTION store_post_group(
     p_chat uuid[], p_user text[], p_session text[], p_content text[], p_reply_to uuid[], p_metadata text[],
     p_mention boolean[], p_key text[], p_fingerprint bytea[], p_id uuid[], p_reply uuid[],
     p_request text[], p_trace text[], p_notify boolean
@@ -140,4 +132,4 @@ BEGIN
         PERFORM pg_notify('roomcast_outbox', '');
     END IF;
 END
-$$
+$$;

@@ -1,5 +1,9 @@
--- Makes the partition of one quarter. A table is made first and attached then: attaching takes a lock that
--- lets reads and writes go on, CREATE TABLE … PARTITION OF would stop them.
+-- Partitions of messages and events for this quarter and the next two; later ones are made by the API's
+-- upkeep.
+
+-- Makes the partition of one quarter; returns false where it is already there. A table is made first and
+-- then attached: attaching takes a lock that lets reads and writes go on, CREATE TABLE … PARTITION OF
+-- would stop them.
 CREATE FUNCTION make_partition(parent text, quarter date) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
     first_day date := date_trunc('quarter', quarter)::date;
@@ -15,7 +19,7 @@ BEGIN
         parent, name, first_day::text || ' 00:00+00', next_day::text || ' 00:00+00');
     RETURN true;
 END
-$$
--- ;;
+$$;
+
 SELECT make_partition(parent, (now() AT TIME ZONE 'UTC' + ahead * interval '3 months')::date)
-FROM unnest(ARRAY['messages', 'events']) AS parent, generate_series(0, 2) AS ahead
+FROM unnest(ARRAY['messages', 'events']) AS parent, generate_series(0, 2) AS ahead;

@@ -1,18 +1,34 @@
--- A reply that somebody cancelled is ended by whoever writes it; `turn` is a place in the chat's queue, where
--- it is not that of the message answered.
-ALTER TABLE replies ADD COLUMN cancel_requested_at timestamptz,
-                    ADD COLUMN regenerates uuid,
-                    ADD COLUMN turn bigint
--- ;;
+-- Replies of the assistant: one at a time in a chat is requested, the others are queued.
+
+-- `turn` is the place in the chat's queue, where that is not `reply_to_seq`; `regenerates` is the message
+-- of the assistant that this reply is another version of. A reply to be cancelled stays 'requested' until
+-- it ends.
+CREATE TABLE replies (
+    id uuid PRIMARY KEY,
+    chat_id uuid NOT NULL REFERENCES chats ON DELETE CASCADE,
+    reply_to uuid NOT NULL,
+    reply_to_seq bigint NOT NULL,
+    status text NOT NULL CHECK (status IN ('queued', 'requested', 'finished', 'failed', 'cancelled')),
+    request_id text NOT NULL DEFAULT '',
+    traceparent text NOT NULL DEFAULT '',
+    created_at timestamptz NOT NULL DEFAULT now(),
+    ended_at timestamptz,
+    cancel_requested_at timestamptz,
+    regenerates uuid,
+    turn bigint
+);
+
+CREATE UNIQUE INDEX one_reply_at_a_time ON replies (chat_id) WHERE status = 'requested';
+
+CREATE INDEX replies_in_turn ON replies (chat_id, coalesce(turn, reply_to_seq), id) WHERE status = 'queued';
+
+CREATE INDEX replies_by_chat ON replies (chat_id);
+
 CREATE INDEX replies_to_cancel ON replies (cancel_requested_at)
-    WHERE status = 'requested' AND cancel_requested_at IS NOT NULL
--- ;;
-DROP INDEX replies_in_turn
--- ;;
-CREATE INDEX replies_in_turn ON replies (chat_id, coalesce(turn, reply_to_seq), id) WHERE status = 'queued'
--- ;;
+    WHERE status = 'requested' AND cancel_requested_at IS NOT NULL;
+
 -- Writes the event that asks a worker for a reply: all that the worker needs is in its body.
-CREATE OR REPLACE FUNCTION request_reply(p_reply uuid) RETURNS void LANGUAGE plpgsql AS $$
+CREATE FUNCTION request_reply(p_reply uuid) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO events (id, time, type, subject, request_id, traceparent, body)
     SELECT gen_random_uuid()::text, clock_timestamp(), 'reply.requested', r.id::text, r.request_id, r.traceparent,
@@ -33,4 +49,4 @@ BEGIN
     WHERE r.id = p_reply;
     PERFORM pg_notify('roomcast_outbox', '');
 END
-$$
+$$;

@@ -1,13 +1,8 @@
--- Posts of any number, each judged: `store_posts` as it was.
-ALTER FUNCTION store_posts(
-    uuid[], text[], text[], text[], uuid[], text[], boolean[], text[], bytea[], uuid[], uuid[], text[], text[], boolean
-) RENAME TO store_post_group
--- ;;
--- Stores one post, if it is to be stored and asks for no reply; else it does nothing, and `store_post_group` says
--- what becomes of it. So what a verdict is stands there alone.
+-- Stores one post, if it is accepted and asks for no reply; else it does nothing, and `store_post_group`
+-- says what becomes of it: verdicts other than "created" are decided there alone.
 --
--- To begin and to end the one statement of a group costs three times as much as these small ones. The chat's row
--- is locked first: each statement after it sees what others committed meanwhile.
+-- To begin and to end the one statement of a group costs three times as much as these small ones. The
+-- chat's row is locked first: each statement after it sees what others committed meanwhile.
 CREATE FUNCTION store_lone_post(
     p_chat uuid, p_user text, p_session text, p_content text, p_reply_to uuid, p_metadata text,
     p_mention boolean, p_key text, p_fingerprint bytea, p_id uuid, p_request text, p_trace text,
@@ -52,37 +47,4 @@ BEGIN
     RETURNING e.position INTO position;
     is_stored := true; time := m.time; seq := m.seq;
 END
-$$
--- ;;
-CREATE FUNCTION store_posts(
-    p_chat uuid[], p_user text[], p_session text[], p_content text[], p_reply_to uuid[], p_metadata text[],
-    p_mention boolean[], p_key text[], p_fingerprint bytea[], p_id uuid[], p_reply uuid[],
-    p_request text[], p_trace text[], p_notify boolean
-) RETURNS TABLE (
-    ord bigint, verdict text, body text, "time" timestamptz, seq bigint, users text[], "position" bigint
-) LANGUAGE plpgsql AS $$
-#variable_conflict use_variable
-DECLARE
-    v_is_stored boolean;
-BEGIN
-    IF cardinality(p_chat) = 1 THEN
-        SELECT p.* INTO v_is_stored, body, time, seq, users, position FROM store_lone_post(
-            p_chat[1], p_user[1], p_session[1], p_content[1], p_reply_to[1], p_metadata[1], p_mention[1], p_key[1],
-            p_fingerprint[1], p_id[1], p_request[1], p_trace[1]
-        ) p;
-        IF v_is_stored THEN
-            ord := 1;
-            verdict := 'created';
-            RETURN NEXT;
-            IF p_notify THEN
-                PERFORM pg_notify('roomcast_outbox', '');
-            END IF;
-            RETURN;
-        END IF;
-    END IF;
-    RETURN QUERY SELECT g.* FROM store_post_group(
-        p_chat, p_user, p_session, p_content, p_reply_to, p_metadata, p_mention, p_key, p_fingerprint, p_id, p_reply,
-        p_request, p_trace, p_notify
-    ) g;
-END
-$$
+$$;

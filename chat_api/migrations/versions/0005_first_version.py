@@ -1,7 +1,7 @@
-"""A post that comes alone is stored by statements of its own.
+"""The first version: accounts, chats, messages, replies, and the events that are the outbox.
 
 Revision ID: 0005
-Revises: 0004
+Revises:
 """
 
 from pathlib import Path
@@ -9,10 +9,10 @@ from pathlib import Path
 from chat_api.migrations.scripts import run
 
 revision = "0005"
-down_revision = "0004"
+down_revision = None
 branch_labels = None
 depends_on = None
 
 
 def upgrade() -> None:
-    run(Path(__file__).with_name("0005") / "lone_posts.sql")
+    run(Path(__file__).with_name("0005"))

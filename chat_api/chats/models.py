@@ -1,6 +1,6 @@
 """What clients send and get of chats, members and messages.
 
-The answers' JSON is made in SQL (`migrations/versions/0001/shapes.sql`); these models describe it.
+The answers' JSON is made in SQL (`migrations/schema/06_shapes.sql`); these models describe it.
 """
 
 from typing import Annotated, Any, Literal

@@ -1,4 +1,29 @@
-"""The schema's versions, run by alembic; `HEAD` is the one that this program works with."""
+"""Migrations: the schema of the database, and how a database gets there.
+
+- `schema/` is the schema as it stands now, by subject: tables, the JSON that clients get, posts, partitions.
+  One reads it there, and edits it there. Its files are run in the order of their names.
+- `versions/` are the steps. The first makes all of it; each later one holds the difference.
+- `upgrade` runs the versions that a database lacks, in one transaction: alembic enters by `env.py`, and a
+  version has its SQL run by `scripts.py`. `HEAD` is the newest version, which this program works with.
+
+A change is made twice: in `schema/`, and in a new version. A test makes one database by all versions and
+another from `schema/`, and fails for any difference between the two.
+
+What must stay true:
+
+- A version is frozen, because a database that has run it does not run it again. So the first one has a copy
+  of the files (`versions/0005/`): had it read `schema/`, a later edit there would reach new databases only.
+  Another test keeps the SQL of each version as it was.
+- The program of the version before works on the newer schema, as a rolling upgrade migrates first. So a new
+  column has a default or may be null, and a function whose parameters, result or effect change gets a new
+  name. What nobody uses any more is dropped a version later.
+- Two programs that migrate at once take turns, by an advisory lock.
+- Versions sort as text; a database that is newer than `HEAD` counts as current.
+
+The first version is 0005: the four before it were never released, and a database that is at one of them is
+refused. Nothing leads back to an older version. The API does not migrate: it refuses an older schema, and
+`roomcast migrate` (or `roomcast up`) brings it up to date.
+"""
 
 from pathlib import Path
 from typing import Final

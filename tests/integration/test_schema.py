@@ -1,6 +1,7 @@
 """Migrations, partitions and upkeep, on a real PostgreSQL."""
 
 import asyncio
+from difflib import unified_diff
 
 import pytest
 from alembic.config import Config
@@ -56,6 +57,21 @@ async def test_a_schema_from_before_the_first_version_is_left_as_it_is(
     assert await postgres.dump_schema(url) == before
     assert await connection.fetchval("SELECT version_num FROM alembic_version") == version
     await connection.close()
+
+
+async def test_the_versions_make_the_schema(postgres: PostgresServer) -> None:
+    """All of them, one after the other, make what `schema/` says; nothing more, less, or otherwise."""
+    by_versions, by_files = await postgres.new_database(), await postgres.new_database()
+    await migrations.upgrade(by_versions)
+    connection = await connect(by_files)
+    for path in sorted((migrations._FOLDER / "schema").glob("*.sql")):
+        await connection.execute(path.read_text())
+    await connection.close()
+    made = await postgres.dump_schema(by_versions, "--exclude-table=alembic_version")
+    meant = await postgres.dump_schema(by_files)
+    assert "CREATE FUNCTION public.store_posts" in made
+    differences = unified_diff(made.splitlines(), meant.splitlines(), "versions/", "schema/", lineterm="")
+    assert "\n".join(differences) == ""
 
 
 async def test_replies_of_the_first_version_take_their_turns_in_the_newest(postgres: PostgresServer) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Self
 
+from shared.http.rate_limit import TokenBucket
 from ws_gateway.settings import GatewaySettings
 
 
@@ -45,7 +46,7 @@ class Limits:
     held_events: int = 4096
     limited: bool = True
 
-    def patience(self, clock: Callable[[], float] = time.monotonic) -> "TokenBucket":
+    def patience(self, clock: Callable[[], float] = time.monotonic) -> TokenBucket:
         """What a client may send in vain before it is cut off."""
         return TokenBucket(rate=PATIENCE * self.events_per_second, burst=PATIENCE * self.burst, clock=clock)
 
@@ -71,29 +72,6 @@ class Limits:
 
 PATIENCE: Final = 10
 """A client that sends so many times as much as it may is cut off: refusing costs as well."""
-
-
-class TokenBucket:
-    """Lets `rate` a second through, and `burst` at once."""
-
-    __slots__ = ("_burst", "_clock", "_filled_at", "_rate", "_tokens")
-
-    def __init__(self, *, rate: float, burst: float, clock: Callable[[], float]) -> None:
-        self._rate = rate
-        self._burst = burst
-        self._clock = clock
-        self._tokens = burst
-        self._filled_at = clock()
-
-    def take(self) -> bool:
-        """Whether one more may pass now."""
-        now = self._clock()
-        self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self._rate)
-        self._filled_at = now
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True
 
 
 class Places:

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from shared.http.rate_limit import TokenBucket
 from ws_gateway.clients.token_expiry import TokenLife, unix_time_text
-from ws_gateway.limits import TokenBucket
 from ws_gateway.rooms.fanout import Fanout
 from ws_gateway.rooms.rooms import JoinBuffer, Rooms, Subscription
 from ws_gateway.rooms.sockets import Socket

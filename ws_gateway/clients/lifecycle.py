@@ -7,13 +7,14 @@ from typing import Any
 import structlog
 
 from shared.auth.tokens import Claims
+from shared.http.rate_limit import TokenBucket
 from shared.ids import now, rfc3339
 from ws_gateway.clients.handlers import Handlers
 from ws_gateway.clients.handshake import Handshake
 from ws_gateway.clients.token_expiry import TokenLife, unix_time_text
 from ws_gateway.engine.server import Arrival, ArrivalRefusedError, Reply
 from ws_gateway.errors import TooManySocketsError
-from ws_gateway.limits import Limits, Places, TokenBucket
+from ws_gateway.limits import Limits, Places
 from ws_gateway.metrics import LIMITED, REFUSED, SOCKETS
 from ws_gateway.rooms.fanout import Fanout
 from ws_gateway.rooms.membership import Membership

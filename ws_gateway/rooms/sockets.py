@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from shared.auth.tokens import Claims
-from ws_gateway.limits import TokenBucket
+from shared.http.rate_limit import TokenBucket
 from ws_gateway.transport.connection import Connection
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator
 from typing import Final, Protocol
 
-from ws_gateway.limits import TokenBucket
+from shared.http.rate_limit import TokenBucket
 from ws_gateway.metrics import FLOODING, LIMITED, PAYLOAD_TOO_LARGE
 from ws_gateway.transport.frames import Burst, Wire, frame_head
 

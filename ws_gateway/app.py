@@ -46,10 +46,12 @@ from ws_gateway.presence.presence import RoomPresence
 from ws_gateway.rooms.chat_state import CONNECTIONS, ChatAccess
 from ws_gateway.rooms.fanout import Fanout
 from ws_gateway.rooms.membership import Membership
+from ws_gateway.rooms.membership_recheck import MembershipRecheck, Suspects
 from ws_gateway.rooms.relay import Relay
 from ws_gateway.rooms.resync import Resync
 from ws_gateway.rooms.rooms import Rooms
-from ws_gateway.rooms.sockets import Socket, Sockets
+from ws_gateway.rooms.sockets import Sockets
+from ws_gateway.rooms.subscriptions import Socket
 from ws_gateway.settings import GatewaySettings
 
 log = structlog.get_logger()
@@ -118,7 +120,7 @@ class _Parts:
     presence: RoomPresence
     dead_gateways: DeadGateways
     announcer: Announcer
-    resync: Resync
+    recheck: MembershipRecheck
 
     def background(self) -> tuple[Coroutine[Any, Any, None], ...]:
         return (
@@ -127,7 +129,7 @@ class _Parts:
             self.presence.run(),
             self.dead_gateways.run(),
             self.announcer.run(),
-            self.resync.run(),
+            self.recheck.run(),
         )
 
     async def settle(self) -> None:
@@ -205,6 +207,9 @@ def _assembled(
     presence = RoomPresence(instance=instance, store=Presence(redis), announce=announcer.announce)
     dead_gateways = DeadGateways(instance=instance, store=Presence(redis), presence=presence)
 
+    suspects = Suspects()
+    resync = Resync(sockets=sockets, rooms=rooms, fanout=fanout, suspects=suspects)
+
     def rooms_missed(missed: frozenset[str] | None) -> None:
         resync.rooms(missed)
         if missed is None:
@@ -212,7 +217,11 @@ def _assembled(
 
     leases = InterestLeases(redis, instance, missed=rooms_missed)
     membership = Membership(
-        rooms=rooms, leases=leases, presence=presence, tasks=tasks, held_events=limits.held_events
+        rooms=rooms,
+        leases=leases,
+        presence=presence,
+        tasks=tasks,
+        join_buffer_events=limits.join_buffer_events,
     )
 
     def end(socket: Socket, reason: str) -> None:
@@ -229,7 +238,7 @@ def _assembled(
     sessions = LiveSessions(store=EndedSessions(redis), sockets=sockets, end=end)
     token_life = TokenLife(fanout=fanout, end=end)
     drain = Drain(sockets=sockets, fanout=fanout, engine=engine)
-    resync = Resync(sockets=sockets, rooms=rooms, fanout=fanout, membership=membership, access=access)
+    recheck = MembershipRecheck(suspects=suspects, membership=membership, access=access)
 
     def all_missed() -> None:
         resync.everyone()
@@ -284,7 +293,7 @@ def _assembled(
         presence=presence,
         dead_gateways=dead_gateways,
         announcer=announcer,
-        resync=resync,
+        recheck=recheck,
     )
 
 

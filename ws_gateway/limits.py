@@ -1,4 +1,4 @@
-"""What may be used of a gateway: by one socket, by one user, by all together."""
+"""The limits of a gateway: what one socket, one user and all together may use of it."""
 
 import time
 from collections import Counter
@@ -27,7 +27,7 @@ class Limits:
         handshakes_per_second: connections that may be opened in the long run, by all together.
         handshakes_per_address: the same from one address.
         handshake_seconds: for each step from the TCP connection to the socket.
-        held_events: events of a room that are kept while a socket joins it.
+        join_buffer_events: events of a room that are kept while a socket joins it.
         limited: whether rates, `sockets_per_user` and `http_connections_per_address` are kept to.
     """
 
@@ -43,16 +43,18 @@ class Limits:
     handshakes_per_second: int = 500
     handshakes_per_address: int = 250
     handshake_seconds: float = 10.0
-    held_events: int = 4096
+    join_buffer_events: int = 4096
     limited: bool = True
 
-    def patience(self, clock: Callable[[], float] = time.monotonic) -> TokenBucket:
-        """What a client may send in vain before it is cut off."""
-        return TokenBucket(rate=PATIENCE * self.events_per_second, burst=PATIENCE * self.burst, clock=clock)
+    def flood_bucket(self, clock: Callable[[], float] = time.monotonic) -> TokenBucket:
+        """Returns the bucket that a client empties by flooding; it is cut off then."""
+        return TokenBucket(
+            rate=FLOOD_FACTOR * self.events_per_second, burst=FLOOD_FACTOR * self.burst, clock=clock
+        )
 
     @classmethod
     def of(cls, settings: GatewaySettings) -> Self:
-        """As configured."""
+        """Returns the limits as configured."""
         return cls(
             max_payload=settings.gateway_max_payload,
             max_rooms=settings.gateway_max_rooms,
@@ -70,26 +72,26 @@ class Limits:
         )
 
 
-PATIENCE: Final = 10
+FLOOD_FACTOR: Final = 10
 """A client that sends so many times as much as it may is cut off: refusing costs as well."""
 
 
-class Places:
-    """So many at once for each key; None: as many as come."""
+class ConcurrencyLimit:
+    """At most so many at once for each key; None: as many as come."""
 
     def __init__(self, each: int | None) -> None:
         self._each = each
-        self._taken: Counter[str] = Counter()
+        self._held: Counter[str] = Counter()
 
-    def take(self, key: str) -> bool:
-        """Takes a place, if there is one."""
-        if self._each is not None and self._taken[key] >= self._each:
+    def acquire(self, key: str) -> bool:
+        """Takes a place of `key`; returns whether there was one."""
+        if self._each is not None and self._held[key] >= self._each:
             return False
-        self._taken[key] += 1
+        self._held[key] += 1
         return True
 
-    def leave(self, key: str) -> None:
+    def release(self, key: str) -> None:
         """Gives a place back."""
-        self._taken[key] -= 1
-        if not self._taken[key]:
-            del self._taken[key]
+        self._held[key] -= 1
+        if not self._held[key]:
+            del self._held[key]

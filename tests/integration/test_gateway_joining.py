@@ -285,7 +285,7 @@ async def test_a_deleted_chat_is_closed(gateway: RunningGateway) -> None:
 
 async def test_too_much_while_joining_ends_the_connection_rather_than_lose_something() -> None:
     """The client is answered, gets what was kept, nothing after the hole, and connects again."""
-    limits = Limits(held_events=3)
+    limits = Limits(join_buffer_events=3)
     async with fakeredis.FakeAsyncRedis() as store, running_gateway(store, limits=limits) as gateway:
         chat_id = gateway.api.open_chat("ada")
         client = await gateway.connect("ada")

@@ -13,8 +13,7 @@ from engineio.async_socket import AsyncSocket
 from gateways import RunningGateway, eventually, running_gateway
 
 from ws_gateway.limits import Limits
-from ws_gateway.rooms.rooms import Subscription
-from ws_gateway.rooms.sockets import Socket
+from ws_gateway.rooms.subscriptions import Socket, Subscription
 from ws_gateway.transport import websocket_connection as direct
 from ws_gateway.transport.polling import server as stock
 from ws_gateway.transport.polling.server import Polled, Upgrade

@@ -13,7 +13,7 @@ from shared.bus import Listener
 from shared.bus.local import LocalBus
 from shared.process.links import redis_link
 from shared.store.ended_sessions import EndedSessions
-from ws_gateway.rooms import resync
+from ws_gateway.rooms.membership_recheck import MembershipRecheck
 
 
 class GappyBus(LocalBus):
@@ -39,10 +39,10 @@ def bus() -> GappyBus:
 @pytest.fixture
 async def gateway(bus: GappyBus, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[RunningGateway]:
     monkeypatch.setattr(
-        resync.Resync.__init__,
+        MembershipRecheck.__init__,
         "__kwdefaults__",
         {
-            **(resync.Resync.__init__.__kwdefaults__ or {}),
+            **(MembershipRecheck.__init__.__kwdefaults__ or {}),
             "recheck_seconds": 0.2,
         },
     )

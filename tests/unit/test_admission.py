@@ -2,7 +2,7 @@
 
 import orjson
 
-from ws_gateway.limits import Limits, Places
+from ws_gateway.limits import ConcurrencyLimit, Limits
 from ws_gateway.listener.handshake_limits import Admission
 from ws_gateway.metrics import LIMITED
 
@@ -75,9 +75,9 @@ def test_load_tests_meet_no_rates() -> None:
 
 def test_places_are_given_back() -> None:
     """So many for each at once."""
-    places = Places(2)
-    assert [places.take("ada") for _ in range(3)] == [True, True, False]
-    assert places.take("ben")
-    places.leave("ada")
-    assert [places.take("ada") for _ in range(2)] == [True, False]
-    assert all(Places(None).take("ada") for _ in range(1000))
+    places = ConcurrencyLimit(2)
+    assert [places.acquire("ada") for _ in range(3)] == [True, True, False]
+    assert places.acquire("ben")
+    places.release("ada")
+    assert [places.acquire("ada") for _ in range(2)] == [True, False]
+    assert all(ConcurrencyLimit(None).acquire("ada") for _ in range(1000))

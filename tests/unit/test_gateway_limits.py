@@ -8,8 +8,8 @@ import pytest
 from shared.http.rate_limit import TokenBucket
 from ws_gateway.clients.token_expiry import TokenLife, unix_time_text
 from ws_gateway.rooms.fanout import Fanout
-from ws_gateway.rooms.rooms import JoinBuffer, Rooms, Subscription
-from ws_gateway.rooms.sockets import Socket
+from ws_gateway.rooms.rooms import Rooms
+from ws_gateway.rooms.subscriptions import JoinBuffer, Socket, Subscription
 from ws_gateway.transport.connection import Connection
 from ws_gateway.transport.frames import Frame, event_frame
 

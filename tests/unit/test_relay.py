@@ -17,8 +17,8 @@ from shared.events import (
 )
 from ws_gateway.rooms.fanout import Fanout
 from ws_gateway.rooms.relay import Relay
-from ws_gateway.rooms.rooms import JoinBuffer, Rooms, Subscription
-from ws_gateway.rooms.sockets import Socket
+from ws_gateway.rooms.rooms import Rooms
+from ws_gateway.rooms.subscriptions import JoinBuffer, Socket, Subscription
 from ws_gateway.transport.connection import Connection
 from ws_gateway.transport.frames import Burst, Frame
 
@@ -133,10 +133,10 @@ def test_a_joining_socket_keeps_each_message_of_a_run_by_its_number() -> None:
     """What is up to the acknowledged number is left out of a run, the rest is not."""
     relay, rooms, sockets = scene(Joining)
     joining = next(iter(rooms.of(chat_room(chat(0))).values()))
-    joining.held = JoinBuffer(100)
+    joining.buffer = JoinBuffer(100)
     relay.relay([an_event(seq, 0) for seq in range(1, 6)])
     assert sockets[0].got == []
-    kept = [orjson.loads(frame.text[1:])[1]["seq"] for frame in joining.held.above(3)]
+    kept = [orjson.loads(frame.text[1:])[1]["seq"] for frame in joining.buffer.above(3)]
     assert kept == [4, 5]
 
 

@@ -29,7 +29,8 @@ from ws_gateway.errors import (
 )
 from ws_gateway.metrics import FLOODING, LIMITED
 from ws_gateway.rooms.membership import Membership
-from ws_gateway.rooms.sockets import Socket, Sockets
+from ws_gateway.rooms.sockets import Sockets
+from ws_gateway.rooms.subscriptions import Socket
 
 log = structlog.get_logger()
 
@@ -93,7 +94,7 @@ class Handlers:
     def _check_rate(self, socket: Socket) -> None:
         if socket.bucket is None or socket.bucket.take():
             return
-        if socket.patience is not None and not socket.patience.take() and not socket.gone:
+        if socket.flood_bucket is not None and not socket.flood_bucket.take() and not socket.gone:
             LIMITED.labels(FLOODING).inc()
             self._close(socket, FLOODING)
         raise RateLimitedError
@@ -111,7 +112,7 @@ class Handlers:
 
     async def _leave_chat(self, socket: Socket, arguments: list[Any], reply: Reply) -> None:
         room = chat_room(chat_id_of(arguments))
-        async with socket.turn(room):
+        async with socket.room_lock(room):
             subscription = socket.chats.get(room)
             if subscription is None:
                 raise NotJoinedError

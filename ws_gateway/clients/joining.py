@@ -20,9 +20,8 @@ from ws_gateway.metrics import JOINS
 from ws_gateway.presence.presence import RoomPresence
 from ws_gateway.rooms.chat_state import ChatAccess, ChatState
 from ws_gateway.rooms.fanout import Fanout
-from ws_gateway.rooms.membership import Membership, chat_of
-from ws_gateway.rooms.rooms import Subscription
-from ws_gateway.rooms.sockets import Socket
+from ws_gateway.rooms.membership import Membership
+from ws_gateway.rooms.subscriptions import Socket, Subscription
 
 log = structlog.get_logger()
 
@@ -61,7 +60,7 @@ class Joining:
         """
         room = chat_room(asked.chat_id)
         try:
-            async with socket.turn(room), socket.joins:
+            async with socket.room_lock(room), socket.join_slots:
                 await socket.connection.writable()
                 await self._join(socket, room, asked.after_seq, reply)
         except GatewayError as error:
@@ -76,7 +75,7 @@ class Joining:
         except BaseException as error:
             self._undo(subscription, error)
             raise
-        reply(orjson.dumps({**state.answer, "ok": True, "chatId": chat_of(room), "online": online}))
+        reply(orjson.dumps({**state.answer, "ok": True, "chatId": subscription.chat_id, "online": online}))
         # Whoever was in already and did not say what it has seen is not told of it by this answer.
         told = seen is not None or not subscription.joined
         subscription.joined = True
@@ -90,12 +89,12 @@ class Joining:
         return self._membership.enter(socket, room)
 
     async def _look(self, subscription: Subscription, seen: int | None) -> tuple[ChatState, list[str]]:
-        await self._membership.hold(subscription)
+        await self._membership.lease(subscription)
         async with self._turn_to_ask():
             _check_still_in(subscription)
             asked_at = asyncio.get_running_loop().time()
             state = await self._access.sync(
-                chat_of(subscription.room),
+                subscription.chat_id,
                 seen,
                 user_id=subscription.socket.user_id,
                 token=subscription.socket.token,

@@ -11,7 +11,7 @@ from typing import Final
 from shared.auth.tokens import Claims, JwksKeys, UnknownKeyError, Verifier
 from shared.http.proxies import rate_limit_key
 from shared.http.rate_limit import RateLimit
-from ws_gateway.limits import Places
+from ws_gateway.limits import ConcurrencyLimit
 
 WARY_SECONDS: Final = 60
 """For how long nobody waits with an address whose key was in vain waited for."""
@@ -27,8 +27,8 @@ class PatientVerifier:
         self._keys = keys
         self._seconds = seconds
         self._in_vain = RateLimit(rate=1 / WARY_SECONDS, burst=1)
-        self._all = Places(_AT_ONCE)
-        self._each = Places(_OF_AN_ADDRESS)
+        self._all = ConcurrencyLimit(_AT_ONCE)
+        self._each = ConcurrencyLimit(_OF_AN_ADDRESS)
 
     async def verify(self, token: str, address: str) -> Claims:
         """What the token says that a client at `address` shows.
@@ -47,14 +47,14 @@ class PatientVerifier:
         return await self._verifier.verify(token)
 
     async def _appears(self, kid: str, customer: str) -> bool:
-        if self._in_vain.wait(customer) or not self._all.take(""):
+        if self._in_vain.wait(customer) or not self._all.acquire(""):
             return False
         try:
-            if not self._each.take(customer):
+            if not self._each.acquire(customer):
                 return False
             try:
                 return await self._keys.appears(kid, within=self._seconds)
             finally:
-                self._each.leave(customer)
+                self._each.release(customer)
         finally:
-            self._all.leave("")
+            self._all.release("")

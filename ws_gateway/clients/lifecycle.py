@@ -14,11 +14,12 @@ from ws_gateway.clients.handshake import Handshake
 from ws_gateway.clients.token_expiry import TokenLife, unix_time_text
 from ws_gateway.engine.server import Arrival, ArrivalRefusedError, Reply
 from ws_gateway.errors import TooManySocketsError
-from ws_gateway.limits import Limits, Places
+from ws_gateway.limits import ConcurrencyLimit, Limits
 from ws_gateway.metrics import LIMITED, REFUSED, SOCKETS
 from ws_gateway.rooms.fanout import Fanout
 from ws_gateway.rooms.membership import Membership
-from ws_gateway.rooms.sockets import Socket, Sockets
+from ws_gateway.rooms.sockets import Sockets
+from ws_gateway.rooms.subscriptions import Socket
 
 log = structlog.get_logger()
 
@@ -47,7 +48,7 @@ class Gateway:
         self._token_life = token_life
         self._clock = clock
         self._arriving: dict[str, Socket] = {}
-        self._places = Places(limits.sockets_per_user if limits.limited else None)
+        self._places = ConcurrencyLimit(limits.sockets_per_user if limits.limited else None)
 
     async def admit(self, arrival: Arrival) -> None:
         """Checks a client and gets it a place in its user's room, so that it misses nothing from then on.
@@ -65,7 +66,7 @@ class Gateway:
 
     async def _admit(self, arrival: Arrival) -> None:
         token, claims = await self._handshake.check(arrival)
-        if not self._places.take(claims.user_id):
+        if not self._places.acquire(claims.user_id):
             refusal = TooManySocketsError()
             LIMITED.labels(refusal.code).inc()
             raise ArrivalRefusedError(refusal.code, refusal.message)
@@ -74,7 +75,7 @@ class Gateway:
             await self._membership.enter_own(socket)
             self._handshake.check_still(claims)
         except BaseException:
-            self._places.leave(socket.user_id)
+            self._places.release(socket.user_id)
             self._membership.leave_all(socket)
             raise
         self._arriving[arrival.sid] = socket
@@ -103,7 +104,7 @@ class Gateway:
         if socket is None:
             return
         socket.gone = True
-        self._places.leave(socket.user_id)
+        self._places.release(socket.user_id)
         self._token_life.stop(socket)
         self._membership.leave_all(socket)
         self._sockets.remove(socket)
@@ -122,7 +123,7 @@ class Gateway:
             token=token,
             expires_at=claims.expires_at,
             bucket=bucket if limits.limited else None,
-            patience=limits.patience(self._clock) if limits.limited else None,
+            flood_bucket=limits.flood_bucket(self._clock) if limits.limited else None,
         )
 
     def _welcome(self, socket: Socket) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from redis.exceptions import RedisError
 from shared.concurrency.backoff import backoff
 from shared.concurrency.waiting import wait_for_event
 from shared.store.ended_sessions import EndedSessions
-from ws_gateway.rooms.sockets import Socket, Sockets
+from ws_gateway.rooms.sockets import Sockets
+from ws_gateway.rooms.subscriptions import Socket
 
 log = structlog.get_logger()
 

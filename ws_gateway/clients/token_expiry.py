@@ -8,7 +8,7 @@ from typing import Final
 
 from shared.ids import rfc3339
 from ws_gateway.rooms.fanout import Fanout
-from ws_gateway.rooms.sockets import Socket
+from ws_gateway.rooms.subscriptions import Socket
 
 WARNING_SECONDS: Final = 60
 _FARTHEST_SECONDS: Final = 86_400.0

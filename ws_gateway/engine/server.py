@@ -162,7 +162,7 @@ class Engine:
             all_=self._websockets,
             max_message=self._limits.max_payload,
             max_waiting=self._limits.max_waiting,
-            frames=self._limits.patience() if self._limits.limited else None,
+            frames=self._limits.flood_bucket() if self._limits.limited else None,
         )
 
     # --- ends ---

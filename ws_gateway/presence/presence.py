@@ -13,8 +13,7 @@ from shared.concurrency.backoff import backoff
 from shared.concurrency.waiting import wait_for_event
 from shared.events import PRESENCE, Event, chat_room
 from shared.store.presence import NOBODY, Presence, Sighting
-from ws_gateway.rooms.membership import chat_of
-from ws_gateway.rooms.rooms import Subscription
+from ws_gateway.rooms.subscriptions import Subscription
 
 log = structlog.get_logger()
 
@@ -52,7 +51,7 @@ class RoomPresence:
 
     async def enter(self, subscription: Subscription) -> list[str]:
         """Counts a subscription; answers the users online in its chat, this one included, sorted."""
-        chat_id, user_id = chat_of(subscription.room), subscription.socket.user_id
+        chat_id, user_id = subscription.chat_id, subscription.socket.user_id
         if not subscription.present:
             subscription.present = True
             self._sockets[chat_id, user_id] += 1

@@ -1,4 +1,4 @@
-"""Room to bytes on sockets: one frame for each event, whoever gets it."""
+"""Room to sockets: hands each event's one frame to the connections of all who are in its rooms."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 import orjson
 
 from ws_gateway.metrics import DELIVERIES
-from ws_gateway.rooms.rooms import Rooms, Subscription
-from ws_gateway.rooms.sockets import Socket
+from ws_gateway.rooms.rooms import Rooms
+from ws_gateway.rooms.subscriptions import Socket, Subscription
 from ws_gateway.transport.frames import Burst, Frame, event_frame
 
 
@@ -32,10 +32,10 @@ class Fanout:
         for subscription in self._in_any(rooms):
             if skip is not None and subscription.socket.sid == skip:
                 continue
-            if subscription.held is None:
+            if subscription.buffer is None:
                 subscription.sender.send(frame)
             else:
-                subscription.held.add(seq, frame)
+                subscription.buffer.add(seq, frame)
             count += 1
         DELIVERIES.inc(count)
         return count
@@ -45,11 +45,11 @@ class Fanout:
         burst = Burst([frame for _, frame in numbered])
         count = 0
         for subscription in self._in_any(rooms):
-            if subscription.held is None:
+            if subscription.buffer is None:
                 subscription.sender.send_burst(burst)
             else:
                 for seq, frame in numbered:
-                    subscription.held.add(seq, frame)
+                    subscription.buffer.add(seq, frame)
             count += 1
         DELIVERIES.inc(count * len(numbered))
         return count
@@ -65,13 +65,13 @@ class Fanout:
         Returns:
             False when not all could be kept: the socket has missed something.
         """
-        held = subscription.held
-        if held is None:
+        buffer = subscription.buffer
+        if buffer is None:
             return True
-        for frame in held.above(above):
+        for frame in buffer.above(above):
             subscription.socket.connection.send(frame)
-        subscription.held = None
-        return not held.lost
+        subscription.buffer = None
+        return not buffer.lost
 
     def _in_any(self, rooms: Sequence[str]) -> Iterable[Subscription]:
         if len(rooms) == 1:
@@ -79,6 +79,6 @@ class Fanout:
         chosen: dict[Socket, Subscription] = {}
         for room in rooms:
             for socket, subscription in self._rooms.of(room).items():
-                if socket not in chosen or subscription.held is None:
+                if socket not in chosen or subscription.buffer is None:
                     chosen[socket] = subscription
         return chosen.values()

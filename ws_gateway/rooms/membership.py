@@ -1,22 +1,20 @@
-"""Entering and leaving rooms: the registry, the gateway's interest in a room, and presence, in step."""
+"""Enters sockets into rooms and takes them out: registry, lease of the room and presence, in step."""
 
 import asyncio
-from typing import Final, Protocol
+from typing import Protocol
 
 import structlog
 
 from shared.events import chat_room, user_room
 from ws_gateway.metrics import EVICTIONS, ROOMS
-from ws_gateway.rooms.rooms import JoinBuffer, Rooms, Subscription
-from ws_gateway.rooms.sockets import Socket
+from ws_gateway.rooms.rooms import Rooms
+from ws_gateway.rooms.subscriptions import JoinBuffer, Socket, Subscription
 
 log = structlog.get_logger()
 
-CHAT_PREFIX: Final = chat_room("")
-
 
 class Leases(Protocol):
-    """Tells publishers which rooms this gateway holds."""
+    """Leases of rooms, by which publishers know which rooms this gateway holds."""
 
     async def hold(self, room: str) -> None:
         """Returns when what is published for the room from now on comes here or is reported as missed."""
@@ -26,14 +24,14 @@ class Leases(Protocol):
 
 
 class Presence(Protocol):
-    """Who is seen in a chat."""
+    """The users who are online in a chat."""
 
     def left(self, chat_id: str, user_id: str) -> None:
         """One of the user's sockets here is no longer in the chat."""
 
 
 class Membership:
-    """Sockets' ways into rooms and out of them. `tasks` runs what leaving sets off."""
+    """The one way into rooms and out of them. `tasks` runs what leaving sets off."""
 
     def __init__(
         self,
@@ -42,32 +40,32 @@ class Membership:
         leases: Leases,
         presence: Presence,
         tasks: asyncio.TaskGroup,
-        held_events: int,
+        join_buffer_events: int,
     ) -> None:
         self._rooms = rooms
         self._leases = leases
         self._presence = presence
         self._tasks = tasks
-        self._held_events = held_events
+        self._join_buffer_events = join_buffer_events
 
     async def enter_own(self, socket: Socket) -> None:
-        """Puts a socket into its user's room, holding what comes for it; returns once nothing is missed."""
+        """Puts a socket into its user's room, buffering what comes; returns once nothing is missed."""
         socket.own = self._enter(socket, user_room(socket.user_id))
-        await self.hold(socket.own)
+        await self.lease(socket.own)
 
     def enter(self, socket: Socket, room: str) -> Subscription:
-        """Puts a socket into a chat's room, holding what comes for it, until it is released.
+        """Puts a socket into a chat's room, buffering what comes until it is released.
 
-        Nothing is missed only once `hold` has returned.
+        Nothing is missed only once `lease` has returned.
         """
         subscription = self._enter(socket, room)
         socket.chats[room] = subscription
         return subscription
 
-    async def hold(self, subscription: Subscription) -> None:
-        """Holds what comes for a subscription from now on; returns once nothing is missed."""
-        if subscription.held is None:
-            subscription.held = JoinBuffer(self._held_events)
+    async def lease(self, subscription: Subscription) -> None:
+        """Buffers what comes for a subscription, and leases its room; returns once nothing is missed."""
+        if subscription.buffer is None:
+            subscription.buffer = JoinBuffer(self._join_buffer_events)
         if subscription.leased:
             return
         await self._leases.hold(subscription.room)
@@ -81,7 +79,7 @@ class Membership:
         if subscription.ended:
             return
         subscription.ended = True
-        subscription.held = None
+        subscription.buffer = None
         socket = subscription.socket
         socket.chats.pop(subscription.room, None)
         if socket.own is subscription:
@@ -91,7 +89,7 @@ class Membership:
         if subscription.leased:
             self._tasks.create_task(self._leases.drop(subscription.room))
         if subscription.present:
-            self._presence.left(chat_of(subscription.room), socket.user_id)
+            self._presence.left(subscription.chat_id, socket.user_id)
 
     def leave_all(self, socket: Socket) -> None:
         """Takes a socket out of every room: no frame of any room reaches it any more."""
@@ -109,12 +107,7 @@ class Membership:
                 log.info("membership.evicted", chat_id=chat_id, user_id=socket.user_id, sid=socket.sid)
 
     def _enter(self, socket: Socket, room: str) -> Subscription:
-        subscription = Subscription(socket, room, JoinBuffer(self._held_events))
+        subscription = Subscription(socket, room, JoinBuffer(self._join_buffer_events))
         self._rooms.enter(subscription)
         ROOMS.set(len(self._rooms))
         return subscription
-
-
-def chat_of(room: str) -> str:
-    """The chat that a chat room is of."""
-    return room.removeprefix(CHAT_PREFIX)

@@ -1,77 +1,18 @@
-"""The sockets of this gateway: who they belong to, and what each of them holds."""
+"""The registry of sockets that were told that they are connected, by id and by session."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator
 
 from shared.auth.tokens import Claims
-from shared.http.rate_limit import TokenBucket
-from ws_gateway.transport.connection import Connection
-
-if TYPE_CHECKING:
-    from ws_gateway.rooms.rooms import Subscription
-
-
-JOINS_AT_ONCE: Final = 4
-"""Of one socket: each may be answered with a megabyte, which waits if the client does not read."""
-
-
-@dataclass(slots=True)
-class _Turn:
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    takers: int = 0
-
-
-@dataclass(slots=True, eq=False)
-class Socket:
-    """One client's socket.
-
-    Attributes:
-        sid: its Socket.IO id, which the client knows.
-        expires_at: Unix second at which `token` expires.
-        bucket: what it may ask; None when that is not limited.
-        patience: how often it may be refused for asking more, before it is closed.
-        chats: its subscriptions of chat rooms, by room.
-        own: its subscription of its user's room.
-        gone: it is no more.
-        timer: what its token's life waits for.
-        joins: so many join-chats are answered at once.
-    """
-
-    sid: str
-    connection: Connection
-    user_id: str
-    name: str
-    session_id: str
-    token: str
-    expires_at: int
-    bucket: TokenBucket | None = None
-    patience: TokenBucket | None = None
-    chats: "dict[str, Subscription]" = field(default_factory=dict)
-    own: "Subscription | None" = None
-    gone: bool = False
-    timer: asyncio.TimerHandle | None = None
-    joins: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(JOINS_AT_ONCE))
-    _turns: dict[str, _Turn] = field(default_factory=dict)
-
-    @asynccontextmanager
-    async def turn(self, room: str) -> AsyncIterator[None]:
-        """What a client asks about one room is done one after the other, in the order asked."""
-        turn = self._turns.setdefault(room, _Turn())
-        turn.takers += 1
-        try:
-            async with turn.lock:
-                yield
-        finally:
-            turn.takers -= 1
-            if not turn.takers:
-                del self._turns[room]
+from ws_gateway.rooms.subscriptions import Socket
 
 
 class Sockets:
-    """All sockets that were told that they are connected, by id and by session."""
+    """All sockets of this gateway, from when they are told that they are connected until they are gone.
+
+    Attributes:
+        none_left: there are none.
+    """
 
     def __init__(self) -> None:
         self._by_sid: dict[str, Socket] = {}
@@ -80,7 +21,7 @@ class Sockets:
         self.none_left.set()
 
     def add(self, socket: Socket) -> None:
-        """Takes a socket in."""
+        """Adds a socket."""
         self._by_sid[socket.sid] = socket
         self._by_session.setdefault(socket.session_id, set()).add(socket)
         self.none_left.clear()
@@ -94,11 +35,11 @@ class Sockets:
             self.none_left.set()
 
     def get(self, sid: str) -> Socket | None:
-        """The socket with this id."""
+        """Returns the socket with this id."""
         return self._by_sid.get(sid)
 
     def of_session(self, session_id: str) -> list[Socket]:
-        """The sockets that a session's tokens opened, or renewed."""
+        """Returns the sockets that a session's tokens opened, or renewed."""
         return list(self._by_session.get(session_id, ()))
 
     def renew(self, socket: Socket, token: str, claims: Claims) -> None:

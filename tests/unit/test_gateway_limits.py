@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from shared.http.rate_limit import TokenBucket
-from ws_gateway.clients.token_expiry import TokenLife, unix_time_text
+from ws_gateway.clients.token_expiry import TokenExpiry, unix_time_text
 from ws_gateway.rooms.fanout import Fanout
 from ws_gateway.rooms.rooms import Rooms
 from ws_gateway.rooms.subscriptions import JoinBuffer, Socket, Subscription
@@ -98,7 +98,7 @@ async def test_a_token_is_warned_of_a_minute_before_and_ends_on_time(monkeypatch
 
     monkeypatch.setattr(asyncio.get_running_loop(), "call_later", call_later)
     ended: list[tuple[str, str]] = []
-    life = TokenLife(
+    life = TokenExpiry(
         fanout=Fanout(Rooms()), end=lambda one, reason: ended.append((one.sid, reason)), clock=clock
     )
     one = socket(expires_at=1_000 + 200_000)

@@ -12,7 +12,7 @@ from shared.ids import canonical_uuid, now, rfc3339
 from ws_gateway.clients.joining import Joining
 from ws_gateway.clients.key_wait import PatientVerifier
 from ws_gateway.clients.payloads import JoinChat, RefreshToken, Typing, chat_id_of, only
-from ws_gateway.clients.token_expiry import TokenLife, unix_time_text
+from ws_gateway.clients.token_expiry import TokenExpiry, unix_time_text
 from ws_gateway.engine.server import Reply
 from ws_gateway.errors import (
     ForbiddenError,
@@ -52,7 +52,7 @@ class Handlers:
         joining: Joining,
         verifier: PatientVerifier,
         ended: Callable[[str], bool],
-        token_life: TokenLife,
+        token_expiry: TokenExpiry,
         announce: Callable[[Event], None],
         close: Callable[[Socket, str], None],
     ) -> None:
@@ -62,7 +62,7 @@ class Handlers:
         self._joining = joining
         self._verifier = verifier
         self._ended = ended
-        self._token_life = token_life
+        self._token_expiry = token_expiry
         self._announce = announce
         self._close = close
         self._table: Mapping[object, Handler] = {
@@ -162,7 +162,7 @@ class Handlers:
             return
         self._sockets.renew(socket, token, claims)
         reply(orjson.dumps({"ok": True, "expiresAt": unix_time_text(claims.expires_at)}))
-        self._token_life.start(socket)
+        self._token_expiry.start(socket)
 
     async def _send_msg(self, _: Socket, __: list[Any], ___: Reply) -> None:
         raise UseRestError

@@ -11,7 +11,7 @@ from shared.http.rate_limit import TokenBucket
 from shared.ids import now, rfc3339
 from ws_gateway.clients.handlers import Handlers
 from ws_gateway.clients.handshake import Handshake
-from ws_gateway.clients.token_expiry import TokenLife, unix_time_text
+from ws_gateway.clients.token_expiry import TokenExpiry, unix_time_text
 from ws_gateway.engine.server import Arrival, ArrivalRefusedError, Reply
 from ws_gateway.errors import TooManySocketsError
 from ws_gateway.limits import ConcurrencyLimit, Limits
@@ -24,7 +24,7 @@ from ws_gateway.rooms.subscriptions import Socket
 log = structlog.get_logger()
 
 
-class Gateway:
+class SocketLifecycle:
     """The engine's `Application`."""
 
     def __init__(
@@ -36,7 +36,7 @@ class Gateway:
         fanout: Fanout,
         handshake: Handshake,
         handlers: Handlers,
-        token_life: TokenLife,
+        token_expiry: TokenExpiry,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._limits = limits
@@ -45,7 +45,7 @@ class Gateway:
         self._fanout = fanout
         self._handshake = handshake
         self._handlers = handlers
-        self._token_life = token_life
+        self._token_expiry = token_expiry
         self._clock = clock
         self._arriving: dict[str, Socket] = {}
         self._places = ConcurrencyLimit(limits.sockets_per_user if limits.limited else None)
@@ -89,7 +89,7 @@ class Gateway:
         whole = socket.own is None or self._fanout.release(socket.own)
         if not whole:
             self._fanout.emit(socket, "resync", {"chatId": None, "inMs": 0})
-        self._token_life.start(socket)
+        self._token_expiry.start(socket)
         log.info("socket.connected", sid=sid, user_id=socket.user_id, session_id=socket.session_id)
 
     async def asked(self, sid: str, event: object, arguments: list[Any], reply: Reply) -> None:
@@ -105,7 +105,7 @@ class Gateway:
             return
         socket.gone = True
         self._places.release(socket.user_id)
-        self._token_life.stop(socket)
+        self._token_expiry.stop(socket)
         self._membership.leave_all(socket)
         self._sockets.remove(socket)
         SOCKETS.set(len(self._sockets))

@@ -22,7 +22,7 @@ REMEMBERED_SECONDS: Final = 86_400
 """How long an ended session is remembered where the store does not say how long its tokens last."""
 
 
-class LiveSessions:
+class RevokedSessions:
     """Which sessions have ended: from the bus as it happens, from the store for what the bus has missed."""
 
     def __init__(

@@ -14,7 +14,7 @@ WARNING_SECONDS: Final = 60
 _FARTHEST_SECONDS: Final = 86_400.0
 
 
-class TokenLife:
+class TokenExpiry:
     """Warns a minute before a socket's token expires, at once when less is left; then ends the socket."""
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What the gateway itself has to say to other gateways' sockets: typing and presence."""
+"""Publishes the gateway's own events, typing and presence, to the gateways whose sockets they concern."""
 
 import asyncio
 from collections import deque
@@ -18,7 +18,7 @@ BATCH: Final = 200
 
 
 class Announcer:
-    """Publishes events in order, apart from those who cause them; when it cannot, they are dropped.
+    """A queue of events, published in order by `run`; when they cannot be, they are dropped.
 
     Attributes:
         settled: all that was announced is published, or dropped.
@@ -26,31 +26,31 @@ class Announcer:
 
     def __init__(self, publisher: EventPublisher) -> None:
         self._publisher = publisher
-        self._events: deque[Event] = deque()
-        self._news = asyncio.Event()
+        self._queue: deque[Event] = deque()
+        self._any_queued = asyncio.Event()
         self.settled = asyncio.Event()
         self.settled.set()
 
     def announce(self, event: Event) -> None:
-        """Takes an event; never waits, never fails. Its loss does no lasting harm."""
-        if len(self._events) >= KEPT:
+        """Queues an event; never waits, never fails. Its loss does no lasting harm."""
+        if len(self._queue) >= KEPT:
             ANNOUNCEMENTS_DROPPED.inc()
             return
-        self._events.append(event)
-        self._news.set()
+        self._queue.append(event)
+        self._any_queued.set()
         self.settled.clear()
 
     async def run(self) -> None:
         """Publishes what is announced, for ever."""
         while True:
-            await self._news.wait()
-            batch = [self._events.popleft() for _ in range(min(BATCH, len(self._events)))]
-            if not self._events:
-                self._news.clear()
+            await self._any_queued.wait()
+            batch = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
+            if not self._queue:
+                self._any_queued.clear()
             try:
                 await self._publisher.publish(batch)
             except BusUnavailableError as error:
                 ANNOUNCEMENTS_DROPPED.inc(len(batch))
                 log.warning("announcer.dropped", count=len(batch), error=str(error))
-            if not self._events:
+            if not self._queue:
                 self.settled.set()

@@ -1,4 +1,4 @@
-"""Whose gateway has died: somebody else has to say that they are offline."""
+"""Announces the users of a dead gateway offline: it cannot do so itself, so one of the others does."""
 
 import asyncio
 import time
@@ -19,20 +19,20 @@ BATCH: Final = 500
 
 
 class RoomPresence(Protocol):
-    """Who is seen in the chats of this gateway."""
+    """The users who are online in the chats of this gateway."""
 
     def chats(self) -> AbstractSet[str]:
-        """The chats in which somebody here may be told of others."""
+        """Returns the chats in which somebody here may be told of others."""
 
     def gone(self, chat_id: str, user_id: str) -> None:
-        """Announces somebody offline who was at a gateway that is gone."""
+        """Announces a user of a gateway that is gone offline, unless one of its sockets is here."""
 
     def announce_anew(self) -> None:
         """Announces everybody here again: others may have said that they are gone."""
 
 
 class DeadGateways:
-    """Looks for gateways that are gone, and has those announced offline who were there and are nowhere else.
+    """Looks for gateways that are gone, and announces offline those who were there and are nowhere else.
 
     Of all gateways one does so for each of them. A gateway is gone when two looks in a row find it so: when
     the store was away for all, each has time to come back.
@@ -51,7 +51,7 @@ class DeadGateways:
         self._presence = presence
         self._clock = clock
         self._suspected: frozenset[str] = frozenset()
-        self._settled: frozenset[str] = frozenset()
+        self._cleared: frozenset[str] = frozenset()
 
     async def run(self) -> None:
         """Looks now and then, for ever."""
@@ -72,11 +72,11 @@ class DeadGateways:
 
     async def _look(self) -> None:
         found = await self._store.gone() - {self._instance}
-        due = (found & self._suspected) - self._settled
+        due = (found & self._suspected) - self._cleared
         self._suspected = found
         if due:
             await self._clear(due)
-        self._settled = self._settled & found | due
+        self._cleared = self._cleared & found | due
 
     async def _clear(self, gone: frozenset[str]) -> None:
         chats = sorted(self._presence.chats())

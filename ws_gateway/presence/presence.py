@@ -1,4 +1,4 @@
-"""Who is seen in the chats of this gateway, kept in the store that all gateways share."""
+"""Keeps which users are online in this gateway's chats, in the store that all gateways share."""
 
 import asyncio
 from collections import Counter
@@ -21,13 +21,13 @@ ANSWER_SECONDS: Final = 1.0
 REFRESH_SECONDS: Final = 3600.0
 BATCH: Final = 500
 
-_Who = tuple[str, str]
+_Member = tuple[str, str]
 """Chat id, user id."""
 _Answers = list[asyncio.Future[Sighting]]
 
 
 class RoomPresence:
-    """Counts users' joined sockets, and announces whose first one came and whose last one left, anywhere.
+    """Counts users' joined sockets; announces a user whose first one anywhere joins or whose last one leaves.
 
     What changes while the store is being asked goes there together next. While the store is away, nobody
     waits for it, and what was to be written is written once it is back.
@@ -40,28 +40,28 @@ class RoomPresence:
         self._instance = instance
         self._store = store
         self._announce = announce
-        self._sockets: Counter[_Who] = Counter()
+        self._sockets: Counter[_Member] = Counter()
         self._users: dict[str, set[str]] = {}
-        self._shown: set[_Who] = set()
-        self._due: dict[_Who, _Answers] = {}
-        self._news = asyncio.Event()
-        self._away = False
+        self._announced: set[_Member] = set()
+        self._changed: dict[_Member, _Answers] = {}
+        self._any_changed = asyncio.Event()
+        self._store_away = False
         self.settled = asyncio.Event()
         self.settled.set()
 
     async def enter(self, subscription: Subscription) -> list[str]:
-        """Counts a subscription; answers the users online in its chat, this one included, sorted."""
+        """Counts a subscription; returns the users online in its chat, this one included, sorted."""
         chat_id, user_id = subscription.chat_id, subscription.socket.user_id
         if not subscription.present:
             subscription.present = True
             self._sockets[chat_id, user_id] += 1
             self._users.setdefault(chat_id, set()).add(user_id)
         answers = self._change((chat_id, user_id))
-        elsewhere = NOBODY if self._away else await _answered(answers)
+        elsewhere = NOBODY if self._store_away else await _next_answer(answers)
         return sorted({*elsewhere, *self._users.get(chat_id, ()), user_id})
 
     def left(self, chat_id: str, user_id: str) -> None:
-        """One of the counted subscriptions has ended."""
+        """Counts one of the user's subscriptions no longer."""
         self._sockets[chat_id, user_id] -= 1
         if self._sockets[chat_id, user_id] <= 0:
             del self._sockets[chat_id, user_id]
@@ -72,110 +72,103 @@ class RoomPresence:
 
     def refresh(self) -> None:
         """Writes everything again: the store may have lost it."""
-        for who in self._sockets:
-            self._change(who)
+        for member in self._sockets:
+            self._change(member)
 
     def chats(self) -> set[str]:
-        """The chats in which somebody here has a joined socket."""
+        """Returns the chats in which somebody here has a joined socket."""
         return set(self._users)
 
     def gone(self, chat_id: str, user_id: str) -> None:
-        """Announces somebody offline who was at a gateway that is gone."""
+        """Announces a user of a gateway that is gone offline, unless one of its sockets is here."""
         if (chat_id, user_id) not in self._sockets:
             self._announce(_presence_event(chat_id, user_id, online=False))
 
     def announce_anew(self) -> None:
         """Announces everybody here again: others may have said that they are gone."""
-        self._shown.difference_update(self._sockets)
+        self._announced.difference_update(self._sockets)
         self.refresh()
 
     async def run(self) -> None:
         """Writes what changes, for ever."""
         pauses = backoff()
         while True:
-            await self._wait_for_news()
-            batch = [(who, self._due.pop(who)) for who in list(self._due)[:BATCH]]
-            if self._due:
-                self._news.set()
+            await self._wait_for_changes()
+            batch = [(member, self._changed.pop(member)) for member in list(self._changed)[:BATCH]]
+            if self._changed:
+                self._any_changed.set()
             try:
                 await self._write(batch)
             except (RedisError, OSError, TimeoutError) as error:
                 self._postpone(batch, error)
                 await asyncio.sleep(next(pauses))
             else:
-                if self._away:
-                    self._away = False
+                if self._store_away:
+                    self._store_away = False
                     pauses = backoff()
                     self.refresh()
-                if not self._due:
+                if not self._changed:
                     self.settled.set()
 
     async def withdraw(self) -> None:
-        """Takes back all that this gateway wrote; for its end."""
+        """Takes back all that this gateway wrote: it is about to end."""
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                await self._store.write(self._instance, [(*who, False) for who in self._shown])
+                await self._store.write(self._instance, [(*member, False) for member in self._announced])
         except (RedisError, OSError, TimeoutError) as error:
             log.warning("presence.away", error=type(error).__name__)
 
-    def _change(self, who: _Who) -> _Answers:
-        self._news.set()
+    def _change(self, member: _Member) -> _Answers:
+        self._any_changed.set()
         self.settled.clear()
-        return self._due.setdefault(who, [])
+        return self._changed.setdefault(member, [])
 
-    async def _wait_for_news(self) -> None:
-        if not await wait_for_event(self._news, seconds=REFRESH_SECONDS):
+    async def _wait_for_changes(self) -> None:
+        if not await wait_for_event(self._any_changed, seconds=REFRESH_SECONDS):
             self.refresh()
-        self._news.clear()
+        self._any_changed.clear()
 
-    async def _write(self, batch: Iterable[tuple[_Who, _Answers]]) -> None:
-        changes = [(*who, who in self._sockets) for who, _ in batch]
+    async def _write(self, batch: Iterable[tuple[_Member, _Answers]]) -> None:
+        changes = [(*member, member in self._sockets) for member, _ in batch]
         async with asyncio.timeout(ANSWER_SECONDS):
             sightings = await self._store.write(self._instance, changes)
-        for (who, answers), change, others in zip(batch, changes, sightings, strict=True):
-            self._tell(who, others, here=change[-1])
-            for answer in answers:
-                _give(answer, others)
+        for (member, answers), change, others in zip(batch, changes, sightings, strict=True):
+            self._announce_change(member, others, here=change[-1])
+            _resolve(answers, others)
 
-    def _tell(self, who: _Who, others: Sighting, *, here: bool) -> None:
-        shown = who in self._shown
-        if here == shown:
+    def _announce_change(self, member: _Member, others: Sighting, *, here: bool) -> None:
+        if here == (member in self._announced):
             return
-        (self._shown.add if here else self._shown.discard)(who)
-        chat_id, user_id = who
+        (self._announced.add if here else self._announced.discard)(member)
+        chat_id, user_id = member
         if user_id not in others:
             self._announce(_presence_event(chat_id, user_id, online=here))
 
-    def _postpone(self, batch: Iterable[tuple[_Who, _Answers]], error: Exception) -> None:
-        if not self._away:
+    def _postpone(self, batch: Iterable[tuple[_Member, _Answers]], error: Exception) -> None:
+        if not self._store_away:
             log.warning("presence.away", error=type(error).__name__)
-        self._away = True
-        for who, answers in batch:
-            self._change(who)
-            for answer in answers:
-                _give(answer, NOBODY)
+        self._store_away = True
+        for member, answers in batch:
+            self._change(member)
+            _resolve(answers, NOBODY)
 
 
-async def _answered(answers: _Answers) -> Sighting:
-    """Waits for one more answer, but no longer than that: then it is nobody."""
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[Sighting] = loop.create_future()
+async def _next_answer(answers: _Answers) -> Sighting:
+    """Waits for the answer to come, but no longer than `ANSWER_SECONDS`: then it is nobody."""
+    answer: asyncio.Future[Sighting] = asyncio.get_running_loop().create_future()
     answers.append(answer)
-    timer = loop.call_later(ANSWER_SECONDS, _give_up, answer)
     try:
-        return await answer
-    finally:
-        timer.cancel()
+        async with asyncio.timeout(ANSWER_SECONDS):
+            return await answer
+    except TimeoutError:
+        log.warning("presence.slow")
+        return NOBODY
 
 
-def _give_up(answer: "asyncio.Future[Sighting]") -> None:
-    log.warning("presence.slow")
-    _give(answer, NOBODY)
-
-
-def _give(answer: "asyncio.Future[Sighting]", seen: Sighting) -> None:
-    if not answer.done():
-        answer.set_result(seen)
+def _resolve(answers: _Answers, others: Sighting) -> None:
+    for answer in answers:
+        if not answer.done():
+            answer.set_result(others)
 
 
 def _presence_event(chat_id: str, user_id: str, *, online: bool) -> Event:

@@ -1,4 +1,4 @@
-"""What a user may see of a chat: asked of the API, in the user's own name."""
+"""Asks the API for the state of a chat, with the user's own token: so it is what that user may see."""
 
 import asyncio
 from dataclasses import dataclass
@@ -27,13 +27,13 @@ ANSWER_SECONDS: Final = 5.0
 CONNECTIONS: Final = 64
 MAX_BYTES: Final = 1024 * 1024
 """Of the messages in one acknowledgement: clients bound what they take in one frame, aiohttp's at 4 MiB."""
-_UNWELL: Final = frozenset({502, 503, 504})
+_RETRIED_STATUSES: Final = frozenset({502, 503, 504})
 """Of one instance of the API, maybe; it closes the connection, and a new one may lead to another."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChatState:
-    """A chat as of one moment.
+    """A chat at one moment.
 
     Attributes:
         last_seq: the number of its last message.
@@ -52,9 +52,9 @@ _Answer = asyncio.Future[ChatState]
 class ChatAccess:
     """Asks the API at `url`. `http` keeps its connections.
 
-    A question that is still to be sent is everybody's who asks the same. One that was sent is not: each
-    caller has begun to hold the room's events before it asks, and an answer to an earlier question would
-    leave a hole. So of one question there is one on its way and one that waits, whoever asks.
+    Sockets of one user that ask the same share a question that is still to be sent. One that was sent is not
+    shared: each caller has begun to buffer the room's events before it asks, and an answer to an earlier
+    question would leave a hole. So of one question there is one on its way and one that waits.
     """
 
     def __init__(self, *, url: str, http: aiohttp.ClientSession, seconds: float = ANSWER_SECONDS) -> None:
@@ -65,7 +65,7 @@ class ChatAccess:
         self._sent: dict[_Question, _Answer] = {}
 
     async def sync(self, chat_id: str, after_seq: int | None, *, user_id: str, token: str) -> ChatState:
-        """The chat as the user, the bearer of `token`, sees it, with the messages after `after_seq`.
+        """Returns the chat as the user, the bearer of `token`, sees it, with the messages after `after_seq`.
 
         Raises:
             NotFoundError: there is no such chat, or the user is not a member.
@@ -78,11 +78,11 @@ class ChatAccess:
                 return await asyncio.shield(unsent)
             except TokenError:  # another session's, which may have ended
                 continue
-        return await self._asked(question, token)
+        return await self._ask_next(question, token)
 
-    async def _asked(self, question: "_Question", token: str) -> ChatState:
+    async def _ask_next(self, question: "_Question", token: str) -> ChatState:
         answer = self._unsent[question] = asyncio.get_running_loop().create_future()
-        answer.add_done_callback(_seen)
+        answer.add_done_callback(_mark_retrieved)
         try:
             while (earlier := self._sent.get(question)) is not None:
                 await asyncio.wait({earlier})
@@ -97,9 +97,9 @@ class ChatAccess:
             answer.set_exception(UnavailableError())
             raise
         finally:
-            for asked in (self._unsent, self._sent):
-                if asked.get(question) is answer:
-                    del asked[question]
+            for questions in (self._unsent, self._sent):
+                if questions.get(question) is answer:
+                    del questions[question]
         _ANSWERED.inc()
         answer.set_result(state)
         return state
@@ -108,7 +108,7 @@ class ChatAccess:
         began = monotonic()
         status, body = await self._get(chat_id, after_seq, token, seconds=self._seconds)
         left = began + self._seconds - monotonic()
-        if status in _UNWELL and left > 0:
+        if status in _RETRIED_STATUSES and left > 0:
             status, body = await self._get(chat_id, after_seq, token, seconds=left)
         return _state(status, body)
 
@@ -119,7 +119,7 @@ class ChatAccess:
             async with self._http.get(
                 f"{self._url}/api/chat/{chat_id}/sync",
                 params={} if after_seq is None else {"afterSeq": str(after_seq)},
-                headers={"Authorization": f"Bearer {token}", **_tracing()},
+                headers={"Authorization": f"Bearer {token}", **_tracing_headers()},
                 timeout=aiohttp.ClientTimeout(total=seconds),
                 allow_redirects=False,
             ) as response:
@@ -129,19 +129,19 @@ class ChatAccess:
             raise UnavailableError from error
 
 
-def _seen(answer: _Answer) -> None:
-    """Nobody else may have waited for it."""
+def _mark_retrieved(answer: _Answer) -> None:
+    """Keeps asyncio from logging an error for which nobody else may have waited."""
     if not answer.cancelled():
         answer.exception()
 
 
-def _tracing() -> dict[str, str]:
-    given = {REQUEST_ID_HEADER: current_request_id(), "traceparent": current_traceparent()}
-    return {name: value for name, value in given.items() if value}
+def _tracing_headers() -> dict[str, str]:
+    headers = {REQUEST_ID_HEADER: current_request_id(), "traceparent": current_traceparent()}
+    return {name: value for name, value in headers.items() if value}
 
 
-def _cut(fields: dict[str, Any]) -> dict[str, Any]:
-    """The same with as many of the first `missed` as fit; `hasMore` then says that another call is due."""
+def _bounded(fields: dict[str, Any]) -> dict[str, Any]:
+    """Returns it with as many of the first `missed` as fit; `hasMore` then says that another call is due."""
     kept: list[Any] = []
     size = 0
     for message in fields.get("missed", ()):
@@ -154,13 +154,13 @@ def _cut(fields: dict[str, Any]) -> dict[str, Any]:
 
 def _state(status: int, body: bytes) -> ChatState:
     try:
-        said = orjson.loads(body)
+        decoded = orjson.loads(body)
     except orjson.JSONDecodeError:
-        said = None
-    fields = said if isinstance(said, dict) else {}
+        decoded = None
+    fields = decoded if isinstance(decoded, dict) else {}
     match status:
         case 200 if isinstance(last_seq := fields.get("lastSeq"), int):
-            return ChatState(last_seq, _cut(fields) if len(body) > MAX_BYTES else fields)
+            return ChatState(last_seq, _bounded(fields) if len(body) > MAX_BYTES else fields)
         case 401:
             raise token_error(str(fields.get("code")))
         case 403 | 404:

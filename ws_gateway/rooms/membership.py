@@ -27,7 +27,7 @@ class Presence(Protocol):
     """The users who are online in a chat."""
 
     def left(self, chat_id: str, user_id: str) -> None:
-        """One of the user's sockets here is no longer in the chat."""
+        """Counts one of the user's sockets here no longer."""
 
 
 class Membership:

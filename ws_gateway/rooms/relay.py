@@ -1,4 +1,4 @@
-"""Bus event to room: what is done with each kind of event."""
+"""Relays events from the bus to rooms: a table of what is done with each kind of event."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 DROPPABLE: Final = frozenset({events.TYPING, events.PRESENCE})
 """Events without which a client that is slow to read may go."""
-_PLAIN: Final = frozenset(
+_BATCHED: Final = frozenset(
     {
         events.MESSAGE_CREATED,
         events.MESSAGE_UPDATED,
@@ -31,11 +31,11 @@ _PLAIN: Final = frozenset(
         events.REPLY_CHUNK,
     }
 )
-"""Events that come in numbers, and of which nothing else follows than being sent."""
+"""Events that come in numbers, and from which nothing follows but that they are sent."""
 
 
 class Sessions(Protocol):
-    """Who is told of sessions that have ended."""
+    """The sessions of this gateway's sockets."""
 
     def end(self, session_id: str) -> None:
         """Drops the session's sockets at once and lets no new one in."""
@@ -57,23 +57,23 @@ class Relay:
         sessions: Sessions,
         missed: Callable[[], None],
     ) -> None:
-        self._typists = f"{instance}/"
+        self._typing_prefix = f"{instance}/"
         self._fanout = fanout
         self._membership = membership
         self._sessions = sessions
-        self._missed = missed
+        self._on_missed = missed
         self.linked_now = False
         self._linked_before = False
 
     def relay(self, batch: Sequence[Event]) -> None:
-        """Hands events on, in order; one that cannot be is logged and passed over."""
+        """Relays events in order; one that cannot be decoded is logged and skipped."""
         if len(batch) == 1:
-            _came(batch[0].type).inc()
+            _received_counter(batch[0].type).inc()
             self._relay_one(batch[0])
             return
         for kind, count in Counter(event.type for event in batch).items():
-            _came(kind).inc(count)
-        for _, alike in groupby(batch, _together):
+            _received_counter(kind).inc(count)
+        for _, alike in groupby(batch, _batch_key):
             run = list(alike)
             if len(run) > 1:
                 self._relay_run(run)
@@ -81,15 +81,15 @@ class Relay:
                 self._relay_one(run[0])
 
     def linked(self, *, gap: bool) -> None:
-        """The bus is there; after a gap, or whatever came before the first link, sockets may have holes."""
+        """Marks the bus as there; after a gap, and at the first link, sockets may have missed something."""
         self.linked_now = True
         if gap or not self._linked_before:
-            self._missed()
+            self._on_missed()
         self._linked_before = True
         log.info("relay.linked", gap=gap)
 
     def unlinked(self) -> None:
-        """The bus is away."""
+        """Marks the bus as away."""
         self.linked_now = False
         log.warning("relay.unlinked")
 
@@ -97,7 +97,7 @@ class Relay:
         try:
             self._relay(event)
         except (UndecodableEventError, UnicodeDecodeError) as error:
-            _pass_over(event, error)
+            _log_undecodable(event, error)
 
     def _relay_run(self, run: Sequence[Event]) -> None:
         """Sends events of the same rooms in one go; what else follows from them comes after the last."""
@@ -106,13 +106,13 @@ class Relay:
             try:
                 framed.append((event, event_frame(event.name, event.body)))
             except UnicodeDecodeError as error:
-                _pass_over(event, error)
-        for some in _bounded(framed):
+                _log_undecodable(event, error)
+        for piece in _pieces(framed):
             reached = self._fanout.broadcast_burst(
-                run[0].rooms, [(event.seq, frame) for event, frame in some]
+                run[0].rooms, [(event.seq, frame) for event, frame in piece]
             )
-            for event, _ in some:
-                self._done(event, reached + self._activity(event))
+            for event, _ in piece:
+                self._record(event, reached + self._activity(event))
 
     def _relay(self, event: Event) -> None:
         match event.type:
@@ -122,28 +122,28 @@ class Relay:
                     self._sessions.end(ended.session_id)
             case events.MESSAGE_CREATED:
                 reached = self._to_rooms(event) + self._activity(event)
-                self._done(event, reached)
+                self._record(event, reached)
             case events.MEMBER_REMOVED:
-                self._done(event, self._to_rooms(event))
+                self._record(event, self._to_rooms(event))
                 removed = command_of(event)
                 if isinstance(removed, MemberRemoved):
                     self._membership.evict(removed.chat_id, removed.user_id)
             case events.CHAT_DELETED:
-                self._done(event, self._to_rooms(event))
+                self._record(event, self._to_rooms(event))
                 self._membership.evict(event.subject)
             case _:
-                self._done(event, self._to_rooms(event))
+                self._record(event, self._to_rooms(event))
 
     def _to_rooms(self, event: Event) -> int:
-        """Sends the event to the sockets in its rooms; how many they are."""
+        """Sends the event to the sockets in its rooms; returns how many they are."""
         if not event.name or not event.rooms:
             return 0
-        typist = event.subject.removeprefix(self._typists) if event.type == events.TYPING else None
+        typist = event.subject.removeprefix(self._typing_prefix) if event.type == events.TYPING else None
         frame = event_frame(event.name, event.body, droppable=event.type in DROPPABLE)
         return self._fanout.broadcast(event.rooms, frame, seq=event.seq, skip=typist)
 
     def _activity(self, event: Event) -> int:
-        """Tells each member's own room of a new message; how many sockets they are."""
+        """Sends `chat-activity` of a new message to each member's own room; returns to how many sockets."""
         if event.type != events.MESSAGE_CREATED or not event.users:
             return 0
         chat_id = orjson.dumps(event.subject)
@@ -151,7 +151,7 @@ class Relay:
         rooms = tuple({user_room(user_id) for user_id in event.users})
         return self._fanout.broadcast(rooms, event_frame("chat-activity", body))
 
-    def _done(self, event: Event, reached: int) -> None:
+    def _record(self, event: Event, reached: int) -> None:
         if not reached:
             EVENTS_IGNORED.labels(event.type).inc()
         elif not event.ephemeral:
@@ -161,29 +161,29 @@ class Relay:
 
 
 @cache
-def _came(kind: str) -> prometheus_client.Counter:
-    """What counts the events of a type."""
+def _received_counter(kind: str) -> prometheus_client.Counter:
+    """Returns the counter of the events of a type."""
     return EVENTS.labels(kind)
 
 
-def _together(event: Event) -> object:
-    """The same for events that may go together: they only go to their rooms, which are the same."""
-    return event.rooms if event.type in _PLAIN and event.name and event.rooms else event.id
+def _batch_key(event: Event) -> object:
+    """Returns the same for events that may go together: they only go to their rooms, which are the same."""
+    return event.rooms if event.type in _BATCHED and event.name and event.rooms else event.id
 
 
-def _bounded(framed: Sequence[tuple[Event, Frame]]) -> Iterator[Sequence[tuple[Event, Frame]]]:
-    """The same in pieces that are written at once."""
-    some: list[tuple[Event, Frame]] = []
+def _pieces(framed: Sequence[tuple[Event, Frame]]) -> Iterator[Sequence[tuple[Event, Frame]]]:
+    """Yields the same in pieces that are written at once."""
+    piece: list[tuple[Event, Frame]] = []
     size = 0
     for event, frame in framed:
-        some.append((event, frame))
+        piece.append((event, frame))
         size += len(frame.wire)
         if size >= HIGH_WATER:
-            yield some
-            some, size = [], 0
-    if some:
-        yield some
+            yield piece
+            piece, size = [], 0
+    if piece:
+        yield piece
 
 
-def _pass_over(event: Event, error: Exception) -> None:
+def _log_undecodable(event: Event, error: Exception) -> None:
     log.warning("relay.undecodable", type=event.type, id=event.id, error=str(error))

@@ -1,4 +1,4 @@
-"""`python -m ws_gateway`: the gateway as a process of its own."""
+"""Runs the gateway as a process of its own: `python -m ws_gateway`."""
 
 from shared.process.service import run_service
 from ws_gateway.app import serve
@@ -6,7 +6,7 @@ from ws_gateway.settings import GatewaySettings
 
 
 def main() -> int:
-    """Runs the gateway; gives the exit status."""
+    """Runs the gateway; returns the exit status."""
     return run_service("gateway", GatewaySettings, serve)
 
 

@@ -1,4 +1,4 @@
-"""Why the gateway answers no: each with the code that clients get; the docstring is the message."""
+"""Refusals of the gateway: each has the code that clients get, and its docstring is the message."""
 
 from typing import Any, ClassVar
 
@@ -10,11 +10,11 @@ class GatewayError(Exception):
 
     @property
     def message(self) -> str:
-        """What a person reads."""
+        """The text for people."""
         return str(self) or str(type(self).__doc__)
 
     def answer(self) -> dict[str, Any]:
-        """The acknowledgement of what was refused."""
+        """Returns the acknowledgement of what was refused."""
         return {"ok": False, "error": {"code": self.code, "message": self.message}}
 
 
@@ -105,7 +105,7 @@ class TokenExpiredError(TokenError):
 
 
 def token_error(code: str) -> TokenError:
-    """The error with this token code."""
+    """Returns the error with this token code."""
     match code:
         case "token_missing":
             return TokenMissingError()

@@ -1,4 +1,4 @@
-"""Settings of the gateway: what all services share, and what may be used of a gateway."""
+"""Settings of the gateway: those that all services share, and its limits."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ def _number(default: int, low: int, high: int, what: str = "a whole number") -> 
 
 
 class GatewaySettings(Settings):
-    """What the gateway reads beside what all services share; `Limits` tells what each bounds."""
+    """The gateway's settings beside those that all services share; `Limits` tells what each bounds."""
 
     gateway_max_payload: WholeNumber = _number(65_536, 1024, 1_048_576, "a number of bytes")
     gateway_max_rooms: WholeNumber = _number(200, 1, 10_000)

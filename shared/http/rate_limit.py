@@ -1,4 +1,4 @@
-"""Rate limits within one process: token buckets, each kept as one number (GCRA)."""
+"""Limits rates within one process by token buckets, each kept as one number (GCRA)."""
 
 import math
 import time

@@ -1,4 +1,4 @@
-"""An orderly stop: every socket is told when to come back elsewhere, and then let go."""
+"""Stops gracefully: every socket is told when to come back elsewhere, and then closed."""
 
 import random
 from typing import Final
@@ -20,7 +20,7 @@ CLOSE_SECONDS: Final = 2.0
 
 
 class Drain:
-    """The end of a gateway.
+    """The graceful shutdown of a gateway.
 
     Attributes:
         started: no socket is let in any more.
@@ -38,13 +38,13 @@ class Drain:
         Sockets have until the last of those delays, but five seconds at most, to go by themselves.
         """
         self.started = True
-        told = list(self._sockets)
-        random.shuffle(told)
-        for place, socket in enumerate(told):
+        sockets = list(self._sockets)
+        random.shuffle(sockets)
+        for place, socket in enumerate(sockets):
             delay = SHORTEST_MS + place * PER_SOCKET_MS
             self._fanout.emit(socket, "server-draining", {"reconnectInMs": delay})
-        last = (SHORTEST_MS + len(told) * PER_SOCKET_MS) / 1000
-        log.info("drain.started", sockets=len(told))
+        last = (SHORTEST_MS + len(sockets) * PER_SOCKET_MS) / 1000
+        log.info("drain.started", sockets=len(sockets))
         await self._wait_for_none(min(GRACE_SECONDS, last))
         for socket in self._sockets:
             self._engine.close(socket.connection)

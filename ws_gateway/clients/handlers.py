@@ -1,4 +1,4 @@
-"""What a socket may ask: a table of events, each with the one way in which it is answered."""
+"""Answers what a socket asks: a table of events, each with the one way in which it is answered."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
@@ -41,7 +41,7 @@ _OK: Final = b'{"ok":true}'
 
 
 class Handlers:
-    """Answers clients."""
+    """The handlers of clients' events, by name."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Who may open a socket: origin, then whether this gateway takes anyone, then token, then session."""
+"""Checks a client that opens a socket: its origin, whether the gateway drains, its token, its session."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -18,7 +18,7 @@ DRAINING: Final = "draining"
 
 
 class Handshake:
-    """Checks what a client shows."""
+    """The checks of one gateway."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class Handshake:
         self._draining = draining
 
     async def check(self, arrival: Arrival) -> tuple[str, Claims]:
-        """The client's token, and what it says.
+        """Returns the client's token, and what it says.
 
         Raises:
             ArrivalRefusedError: with the contract's code.

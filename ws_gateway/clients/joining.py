@@ -1,7 +1,8 @@
-"""How a socket joins a chat without missing anything.
+"""Joins sockets to chats without missing anything.
 
-The order is what makes it so: enter the room and hold its events for this socket; make sure that publishers
-know of this gateway; ask the API for the chat as it is; acknowledge; release what was held and came after.
+The order is what makes it so: enter the room and buffer its events for this socket; make sure that
+publishers know of this gateway; ask the API for the chat as it is; acknowledge; release what was buffered and
+came after.
 """
 
 import asyncio
@@ -26,9 +27,9 @@ from ws_gateway.rooms.subscriptions import Socket, Subscription
 log = structlog.get_logger()
 
 _JOINED: Final = JOINS.labels("ok")
-ASKS_AT_ONCE: Final = 64
-TURN_SECONDS: Final = 20.0
-"""The longest that a join waits for its turn, which is when the API hardly answers."""
+API_CALLS_AT_ONCE: Final = 64
+API_SLOT_SECONDS: Final = 20.0
+"""The longest that a join waits for one of those calls, which is when the API hardly answers."""
 
 
 class Joining:
@@ -50,7 +51,7 @@ class Joining:
         self._fanout = fanout
         self._engine = engine
         self._max_rooms = max_rooms
-        self._asking = asyncio.Semaphore(ASKS_AT_ONCE)
+        self._api_slots = asyncio.Semaphore(API_CALLS_AT_ONCE)
 
     async def join(self, socket: Socket, asked: JoinChat, reply: Reply) -> None:
         """Joins the chat, or answers anew to a socket that is in it already; acknowledges.
@@ -71,15 +72,16 @@ class Joining:
     async def _join(self, socket: Socket, room: str, seen: int | None, reply: Reply) -> None:
         subscription = socket.chats.get(room) or self._enter(socket, room)
         try:
-            state, online = await self._look(subscription, seen)
+            state, online = await self._sync(subscription, seen)
         except BaseException as error:
             self._undo(subscription, error)
             raise
         reply(orjson.dumps({**state.answer, "ok": True, "chatId": subscription.chat_id, "online": online}))
-        # Whoever was in already and did not say what it has seen is not told of it by this answer.
-        told = seen is not None or not subscription.joined
+        # A socket that was in already and did not say what it has seen gets no messages by this answer: it
+        # still needs all that was buffered.
+        answered = seen is not None or not subscription.joined
         subscription.joined = True
-        self._release(subscription, above=state.last_seq if told else 0)
+        self._release(subscription, above=state.last_seq if answered else 0)
 
     def _enter(self, socket: Socket, room: str) -> Subscription:
         if socket.gone:
@@ -88,9 +90,9 @@ class Joining:
             raise TooManyRoomsError
         return self._membership.enter(socket, room)
 
-    async def _look(self, subscription: Subscription, seen: int | None) -> tuple[ChatState, list[str]]:
+    async def _sync(self, subscription: Subscription, seen: int | None) -> tuple[ChatState, list[str]]:
         await self._membership.lease(subscription)
-        async with self._turn_to_ask():
+        async with self._api_slot():
             _check_still_in(subscription)
             asked_at = asyncio.get_running_loop().time()
             state = await self._access.sync(
@@ -106,20 +108,20 @@ class Joining:
         return state, online
 
     @asynccontextmanager
-    async def _turn_to_ask(self) -> AsyncIterator[None]:
-        """Bounds how many ask the API at once; the time that it has to answer begins with the turn."""
-        if self._asking.locked():
+    async def _api_slot(self) -> AsyncIterator[None]:
+        """Bounds how many ask the API at once; the time that it has to answer begins with the slot."""
+        if self._api_slots.locked():
             try:
-                async with asyncio.timeout(TURN_SECONDS):
-                    await self._asking.acquire()
+                async with asyncio.timeout(API_SLOT_SECONDS):
+                    await self._api_slots.acquire()
             except TimeoutError:
                 raise UnavailableError from None
         else:
-            await self._asking.acquire()  # at once
+            await self._api_slots.acquire()  # at once
         try:
             yield
         finally:
-            self._asking.release()
+            self._api_slots.release()
 
     def _undo(self, subscription: Subscription, error: BaseException) -> None:
         if subscription.joined and not isinstance(error, NotFoundError):

@@ -1,4 +1,4 @@
-"""Tokens whose key may be too new to be known.
+"""Verifies tokens whose key may be too new to be known.
 
 Whoever makes up key ids has the JWK set fetched for them, and it may not be fetched again for ten seconds. A
 good token that names a new key just then waits for the next fetch, instead of being refused. So that this
@@ -13,25 +13,25 @@ from shared.http.proxies import rate_limit_key
 from shared.http.rate_limit import RateLimit
 from ws_gateway.limits import ConcurrencyLimit
 
-WARY_SECONDS: Final = 60
-"""For how long nobody waits with an address whose key was in vain waited for."""
-_AT_ONCE: Final = 1000
-_OF_AN_ADDRESS: Final = 100
+MISS_SECONDS: Final = 60
+"""For how long no token of an address is waited with once one of its keys did not appear."""
+_WAITING_AT_ONCE: Final = 1000
+_WAITING_PER_ADDRESS: Final = 100
 
 
 class PatientVerifier:
-    """Verifies tokens; waits up to `seconds` for a key that is too new to be known."""
+    """A verifier that waits up to `seconds` for a key that is too new to be known."""
 
     def __init__(self, verifier: Verifier, keys: JwksKeys, *, seconds: float) -> None:
         self._verifier = verifier
         self._keys = keys
         self._seconds = seconds
-        self._in_vain = RateLimit(rate=1 / WARY_SECONDS, burst=1)
-        self._all = ConcurrencyLimit(_AT_ONCE)
-        self._each = ConcurrencyLimit(_OF_AN_ADDRESS)
+        self._key_misses = RateLimit(rate=1 / MISS_SECONDS, burst=1)
+        self._waiting = ConcurrencyLimit(_WAITING_AT_ONCE)
+        self._waiting_per_client = ConcurrencyLimit(_WAITING_PER_ADDRESS)
 
     async def verify(self, token: str, address: str) -> Claims:
-        """What the token says that a client at `address` shows.
+        """Returns what a token says, shown by a client at `address`.
 
         Raises:
             TokenRefusedError: it is not one to trust.
@@ -40,21 +40,21 @@ class PatientVerifier:
         try:
             return await self._verifier.verify(token)
         except UnknownKeyError as unknown:
-            customer = rate_limit_key(address)
-            if not await self._appears(unknown.key_id, customer):
-                self._in_vain.take(customer)
+            client = rate_limit_key(address)
+            if not await self._key_appears(unknown.key_id, client):
+                self._key_misses.take(client)
                 raise
         return await self._verifier.verify(token)
 
-    async def _appears(self, kid: str, customer: str) -> bool:
-        if self._in_vain.wait(customer) or not self._all.acquire(""):
+    async def _key_appears(self, kid: str, client: str) -> bool:
+        if self._key_misses.wait(client) or not self._waiting.acquire(""):
             return False
         try:
-            if not self._each.acquire(customer):
+            if not self._waiting_per_client.acquire(client):
                 return False
             try:
                 return await self._keys.appears(kid, within=self._seconds)
             finally:
-                self._each.release(customer)
+                self._waiting_per_client.release(client)
         finally:
-            self._all.release("")
+            self._waiting.release("")

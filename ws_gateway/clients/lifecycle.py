@@ -1,4 +1,4 @@
-"""The life of a socket: admitted, told that it is connected, answered, gone."""
+"""Takes a socket through its life: admitted, told that it is connected, answered, gone."""
 
 import time
 from collections.abc import Callable
@@ -25,7 +25,7 @@ log = structlog.get_logger()
 
 
 class SocketLifecycle:
-    """The engine's `Application`."""
+    """The engine's `Application`: what becomes of its sockets."""
 
     def __init__(
         self,
@@ -47,8 +47,8 @@ class SocketLifecycle:
         self._handlers = handlers
         self._token_expiry = token_expiry
         self._clock = clock
-        self._arriving: dict[str, Socket] = {}
-        self._places = ConcurrencyLimit(limits.sockets_per_user if limits.limited else None)
+        self._admitted: dict[str, Socket] = {}
+        self._user_slots = ConcurrencyLimit(limits.sockets_per_user if limits.limited else None)
 
     async def admit(self, arrival: Arrival) -> None:
         """Checks a client and gets it a place in its user's room, so that it misses nothing from then on.
@@ -66,7 +66,7 @@ class SocketLifecycle:
 
     async def _admit(self, arrival: Arrival) -> None:
         token, claims = await self._handshake.check(arrival)
-        if not self._places.acquire(claims.user_id):
+        if not self._user_slots.acquire(claims.user_id):
             refusal = TooManySocketsError()
             LIMITED.labels(refusal.code).inc()
             raise ArrivalRefusedError(refusal.code, refusal.message)
@@ -75,19 +75,19 @@ class SocketLifecycle:
             await self._membership.enter_own(socket)
             self._handshake.check_still(claims)
         except BaseException:
-            self._places.release(socket.user_id)
+            self._user_slots.release(socket.user_id)
             self._membership.leave_all(socket)
             raise
-        self._arriving[arrival.sid] = socket
+        self._admitted[arrival.sid] = socket
 
     def connected(self, sid: str) -> None:
         """Tells the client who it is, then what its user's room has had since it was admitted."""
-        socket = self._arriving.pop(sid)
+        socket = self._admitted.pop(sid)
         self._sockets.add(socket)
         SOCKETS.set(len(self._sockets))
-        self._fanout.emit(socket, "connected", self._welcome(socket))
-        whole = socket.own is None or self._fanout.release(socket.own)
-        if not whole:
+        self._fanout.emit(socket, "connected", self._greeting(socket))
+        complete = socket.own is None or self._fanout.release(socket.own)
+        if not complete:
             self._fanout.emit(socket, "resync", {"chatId": None, "inMs": 0})
         self._token_expiry.start(socket)
         log.info("socket.connected", sid=sid, user_id=socket.user_id, session_id=socket.session_id)
@@ -100,11 +100,11 @@ class SocketLifecycle:
 
     def gone(self, sid: str, reason: str) -> None:
         """Forgets a socket."""
-        socket = self._arriving.pop(sid, None) or self._sockets.get(sid)
+        socket = self._admitted.pop(sid, None) or self._sockets.get(sid)
         if socket is None:
             return
         socket.gone = True
-        self._places.release(socket.user_id)
+        self._user_slots.release(socket.user_id)
         self._token_expiry.stop(socket)
         self._membership.leave_all(socket)
         self._sockets.remove(socket)
@@ -126,7 +126,7 @@ class SocketLifecycle:
             flood_bucket=limits.flood_bucket(self._clock) if limits.limited else None,
         )
 
-    def _welcome(self, socket: Socket) -> dict[str, Any]:
+    def _greeting(self, socket: Socket) -> dict[str, Any]:
         return {
             "userId": socket.user_id,
             "sessionId": socket.session_id,

@@ -1,4 +1,4 @@
-"""What clients send with their events, checked."""
+"""Checks the payloads that clients send with their events."""
 
 from typing import Any, Final, Self
 
@@ -19,7 +19,7 @@ class _Payload(BaseModel):
 
     @classmethod
     def of(cls, arguments: list[Any]) -> Self:
-        """The payload of an event that has exactly one argument, an object.
+        """Returns the payload of an event that has exactly one argument, an object.
 
         Raises:
             InvalidPayloadError: it does not fit.
@@ -40,7 +40,7 @@ class JoinChat(_Payload):
 
     @classmethod
     def of(cls, arguments: list[Any]) -> Self:
-        """The payload, from a chat id or an object; its chat id is in canonical form.
+        """Returns the payload, from a chat id or an object; its chat id is in canonical form.
 
         Raises:
             InvalidPayloadError: it does not fit.
@@ -70,7 +70,7 @@ class RefreshToken(_Payload):
 
 
 def only(arguments: list[Any]) -> Any:
-    """The one argument of an event.
+    """Returns the one argument of an event.
 
     Raises:
         InvalidPayloadError: there are none or several.
@@ -81,7 +81,7 @@ def only(arguments: list[Any]) -> Any:
 
 
 def chat_id_of(arguments: list[Any]) -> str:
-    """The one argument, a chat id; in canonical form where it is a UUID.
+    """Returns the one argument, a chat id; in canonical form where it is a UUID.
 
     Raises:
         InvalidPayloadError: it is no text.

@@ -1,4 +1,4 @@
-"""The sessions that have ended: their sockets go, and no new ones come."""
+"""Keeps which sessions have been revoked: their sockets are disconnected, and no new ones come."""
 
 import asyncio
 import time
@@ -23,7 +23,11 @@ REMEMBERED_SECONDS: Final = 86_400
 
 
 class RevokedSessions:
-    """Which sessions have ended: from the bus as it happens, from the store for what the bus has missed."""
+    """The revoked sessions: from the bus as it happens, from the store for what the bus has missed.
+
+    Attributes:
+        loaded: the store has answered once.
+    """
 
     def __init__(
         self,
@@ -38,26 +42,26 @@ class RevokedSessions:
         self._end = end
         self._clock = clock
         self._ended: dict[str, int] = {}
-        self._due = asyncio.Event()
+        self._reload_due = asyncio.Event()
         self.loaded = asyncio.Event()
 
     def ended(self, session_id: str) -> bool:
-        """Whether the session's tokens are worth nothing any more."""
+        """Returns whether the session has ended, so that its tokens are refused."""
         return session_id in self._ended
 
     def end(self, session_id: str) -> None:
         """Drops the session's sockets at once and lets no new one in."""
-        self._learn({session_id: int(self._clock()) + REMEMBERED_SECONDS})
+        self._add({session_id: int(self._clock()) + REMEMBERED_SECONDS})
 
     def reload(self) -> None:
-        """Has the store asked again, soon: the bus may have lost an event."""
-        self._due.set()
+        """Asks the store again, soon: the bus may have lost an event."""
+        self._reload_due.set()
 
     async def run(self) -> None:
-        """Keeps to the store, for ever."""
+        """Loads them from the store again and again, for ever."""
         pauses = backoff()
         while True:
-            self._due.clear()
+            self._reload_due.clear()
             try:
                 async with asyncio.timeout(ANSWER_SECONDS):
                     found = await self._store.load()
@@ -66,11 +70,11 @@ class RevokedSessions:
                 await asyncio.sleep(next(pauses))
                 continue
             pauses = backoff()
-            self._learn(found)
+            self._add(found)
             self.loaded.set()
-            await wait_for_event(self._due, seconds=RELOAD_SECONDS)
+            await wait_for_event(self._reload_due, seconds=RELOAD_SECONDS)
 
-    def _learn(self, found: dict[str, int]) -> None:
+    def _add(self, found: dict[str, int]) -> None:
         now = self._clock()
         self._ended = {known: until for known, until in (self._ended | found).items() if until >= now}
         for session_id in found:

@@ -1,4 +1,4 @@
-"""A socket's token ends: a warning a minute before, then the end of the socket."""
+"""Disconnects a socket when its token expires, with a warning a minute before."""
 
 import asyncio
 import time
@@ -15,7 +15,7 @@ _FARTHEST_SECONDS: Final = 86_400.0
 
 
 class TokenExpiry:
-    """Warns a minute before a socket's token expires, at once when less is left; then ends the socket."""
+    """Warns each socket a minute before its token expires, or at once when less is left; then ends it."""
 
     def __init__(
         self, *, fanout: Fanout, end: Callable[[Socket, str], None], clock: Callable[[], float] = time.time
@@ -51,5 +51,5 @@ class TokenExpiry:
 
 
 def unix_time_text(seconds: float) -> str:
-    """A Unix time as the contract writes times."""
+    """Returns a Unix time as the contract writes times."""
     return rfc3339(datetime.fromtimestamp(seconds, UTC))

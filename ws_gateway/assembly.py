@@ -95,7 +95,7 @@ class ClientParts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListenerParts:
-    """What clients' TCP connections are served by."""
+    """The parts that accept connections of clients."""
 
     engine: Engine
     keys: JwksKeys

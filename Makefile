@@ -13,7 +13,7 @@ PIP_INSTALL := $(VENV)/bin/python -m pip install -qq --disable-pip-version-check
 # than the lock where a package asks for another's extra. `pip check` tells what a lock file lacks.
 INSTALL_LOCKED := $(PIP_INSTALL) --no-deps --require-hashes -r
 PIP_CHECK := $(VENV)/bin/python -m pip --disable-pip-version-check check --quiet
-CLIENTS := tests/clients
+CLIENTS := tests/support/clients
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -34,10 +34,10 @@ pytest: $(VENV)/.dev $(CLIENTS)/node_modules/.installed
 
 SECONDS := 600
 matrix: $(VENV)/.dev test-servers  ## test each kind of fault under load
-	$(VENV)/bin/pytest -m matrix tests/torture tests/calm tests/e2e -s
+	$(VENV)/bin/pytest -m matrix tests/chaos tests/endurance tests/e2e -s
 
 torture: $(VENV)/.dev test-servers  ## kill, cut and freeze everything under load (SECONDS=600 SEED=… FREEZES=1)
-	@cd tests && exec ../$(VENV)/bin/python -m torture --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(if $(FREEZES),--freezes)
+	@cd tests && exec ../$(VENV)/bin/python -m chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(if $(FREEZES),--freezes)
 
 ROUNDS := 3
 bench: $(VENV)/.dev test-servers  ## measure beside python-socketio and Node (ROUNDS=3, ONLY=row,row)
@@ -45,11 +45,11 @@ bench: $(VENV)/.dev test-servers  ## measure beside python-socketio and Node (RO
 
 INPUTS := 100000
 fuzz: $(VENV)/.dev test-servers  ## send INPUTS=100000 frames and requests of nonsense to a gateway, of SEED=…
-	@cd tests && exec ../$(VENV)/bin/python -m calm.fuzz --inputs $(INPUTS) $(if $(SEED),--seed $(SEED))
+	@cd tests && exec ../$(VENV)/bin/python -m endurance.fuzz --inputs $(INPUTS) $(if $(SEED),--seed $(SEED))
 
 soak: SECONDS := 1800
 soak: $(VENV)/.dev test-servers  ## churn sockets and rooms for SECONDS=1800, and see what is left behind
-	@cd tests && exec ../$(VENV)/bin/python -m calm.soak --seconds $(SECONDS)
+	@cd tests && exec ../$(VENV)/bin/python -m endurance.soak --seconds $(SECONDS)
 
 lint: $(VENV)/.dev  ## check style and types
 	$(VENV)/bin/ruff check

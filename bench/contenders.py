@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Final
 
 import aiohttp
-from servers.ports import free_port
-from servers.process import Process, find_program
+from support.servers.ports import free_port
+from support.servers.process import Process, find_program
 
 from bench.environment import NODE, ROOT, START_SECONDS, Ground
 from bench.feeders import EXCHANGE, Feeder

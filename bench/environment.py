@@ -14,9 +14,9 @@ import jwt
 import orjson
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from servers import PostgresServer, RabbitServer, RedisServer, running
-from servers.ports import free_port
-from servers.process import Folder, Process, accepts
+from support.servers import PostgresServer, RabbitServer, RedisServer, running
+from support.servers.ports import free_port
+from support.servers.process import Folder, Process, accepts
 
 from bench.feeders import EachAlone, Flushing, Plain, plain, publishers
 from bench.meter import Meter

@@ -11,9 +11,9 @@ from typing import Final
 import aiohttp
 import asyncpg
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from servers import PostgresServer
-from servers.ports import free_port
-from servers.process import Process, find_program
+from support.servers import PostgresServer
+from support.servers.ports import free_port
+from support.servers.process import Process, find_program
 
 from bench.contenders import NODE_GATEWAY, ROOMCAST, Gateway, Profile, gateway, settings
 from bench.environment import NODE, ROOT, START_SECONDS, Ground, key_set

@@ -6,12 +6,12 @@ from contextlib import AsyncExitStack
 from unittest.mock import patch
 
 import pytest
-from clients import NodeClient, NodeDriver, PythonClient, SocketClient
-from ground import TRANSPORTS, Connect, NewClient, Register
 from hypothesis import HealthCheck, settings
-from rest import Api, Person
-from servers import PostgresServer, RabbitServer, RedisServer, running
-from stack import OneProcess, Service, Services, Stack
+from support.client_kinds import TRANSPORTS, Connect, NewClient, Register
+from support.clients import NodeClient, NodeDriver, PythonClient, SocketClient
+from support.rest import Api, Person
+from support.servers import PostgresServer, RabbitServer, RedisServer, running
+from support.stack import OneProcess, Service, Services, Stack
 
 # How fast examples come says something of the machine, which runs other tests meanwhile.
 settings.register_profile("beside others", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -41,7 +41,7 @@ def _place(item: pytest.Item) -> int:
     assert isinstance(item, pytest.Function)
     parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
     asked = {*item.fixturenames, *(value for value in parameters if isinstance(value, str))}
-    if "cluster" in asked and "torture" in item.path.parts:
+    if "cluster" in asked and "chaos" in item.path.parts:
         return 0
     if "e2e" in item.path.parts:
         return 1 if asked & {"services", "rabbitmq"} else 2

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Final
 
-from servers.process import Process
+from support.servers.process import Process
 
 from bench.contenders import ROOMCAST, STOCK, Gateway, gateway, settings
 from bench.crowd import Crowd

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Final
 
-from servers import PostgresServer
+from support.servers import PostgresServer
 
 from bench.child import Child, LoadError
 from bench.contenders import NODE_GATEWAY, ROOMCAST

@@ -22,8 +22,7 @@ from chat_api.http.error_middleware import passes
 from chat_api.http.problems import NotFound, ReplyFinished
 from chat_api.outbox import announcements
 from chat_api.outbox.record import record, record_quietly
-from chat_api.replies.endings import cancel, locked_reply, reply_of
-from chat_api.replies.outcomes import note_ended
+from chat_api.replies.endings import cancel, locked_reply, note_ended, reply_of
 from shared.concurrency.cancellation import raise_if_cancelled
 from shared.store.drafts import Drafts, DraftsUnavailableError, Kept
 

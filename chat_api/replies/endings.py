@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
+import structlog
+from prometheus_client import Counter
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -15,6 +17,10 @@ from chat_api.outbox.record import record_quietly
 from chat_api.replies.failure_texts import sentence
 from shared.ids import new_id
 from shared.telemetry.setup import current_request_id, current_traceparent
+
+log = structlog.get_logger()
+
+ENDED = Counter("roomcast_api_replies_ended_total", "Replies that ended", ["outcome"])
 
 _LOCK: Final = text("SELECT 1 FROM chats WHERE id = CAST(:chat AS uuid) FOR NO KEY UPDATE")
 _REPLY: Final = text(
@@ -116,6 +122,12 @@ async def fail(
     )
     await _end(connection, reply, "failed", told="failed", data={"code": code}, attempt=attempt)
     return "failed"
+
+
+def note_ended(outcome: str, *, chat_id: str, reply_id: str) -> None:
+    """Counts and logs a reply's end, once its transaction has committed."""
+    ENDED.labels(outcome).inc()
+    log.info("reply.ended", outcome=outcome, reply_id=reply_id, chat_id=chat_id)
 
 
 async def ask_next(connection: AsyncConnection, chat_id: str) -> None:

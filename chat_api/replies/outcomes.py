@@ -9,12 +9,11 @@ from typing import Final, assert_never
 
 import asyncpg
 import structlog
-from prometheus_client import Counter
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chat_api.http.error_middleware import passes
-from chat_api.replies.endings import Reply, cancel, complete, fail, locked_reply
+from chat_api.replies.endings import Reply, cancel, complete, fail, locked_reply, note_ended
 from shared.bus import Job, PoisonedEventError
 from shared.concurrency.backoff import backoff
 from shared.events import (
@@ -31,8 +30,6 @@ from shared.store.drafts import Drafts
 from shared.telemetry.setup import request_context
 
 log = structlog.get_logger()
-
-ENDED = Counter("roomcast_api_replies_ended_total", "Replies that ended", ["outcome"])
 
 WORKER_LOST: Final = "worker_lost"
 """The code of a reply whose request was given up: every worker that took it died or failed."""
@@ -108,12 +105,6 @@ async def _ended(
             return await fail(connection, reply, WORKER_LOST)
         case _:
             assert_never(told)
-
-
-def note_ended(outcome: str, *, chat_id: str, reply_id: str) -> None:
-    """Counts and logs a reply's end."""
-    ENDED.labels(outcome).inc()
-    log.info("reply.ended", outcome=outcome, reply_id=reply_id, chat_id=chat_id)
 
 
 async def request_unfinished(connection: asyncpg.Connection) -> int:

@@ -1,4 +1,4 @@
-"""The relay: publishes what stands in the outbox. Of all API instances one leads, by an advisory lock."""
+"""Leader election: of all API instances the one that holds an advisory lock relays the outbox."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -10,8 +10,9 @@ import structlog
 from prometheus_client import Gauge
 
 from chat_api.database.connections import DATABASE_ERRORS
+from chat_api.outbox.in_flight import Publisher
 from chat_api.outbox.record import CHANNEL, Recorded
-from chat_api.outbox.relay import LOOK_SECONDS, Publisher, Relay
+from chat_api.outbox.relay import LOOK_SECONDS, Relay
 from shared.bus import BusUnavailableError
 from shared.concurrency.backoff import backoff
 from shared.concurrency.waiting import wait_for_event
@@ -55,8 +56,8 @@ class Leader:
 
     @property
     def leads(self) -> bool:
-        """Whether this instance is the one that relays."""
-        return self._relay is not None and self._relay.lasts
+        """True while this instance relays."""
+        return self._relay is not None and self._relay.accepts_offers
 
     def offer(self, recorded: Sequence[Recorded]) -> bool:
         """Takes events that have just been committed here, in order, to publish them without a look.
@@ -64,7 +65,7 @@ class Leader:
         Returns:
             Whether this instance leads. If not, whoever does has to be notified.
         """
-        if self._relay is None or not self._relay.lasts:
+        if self._relay is None or not self._relay.accepts_offers:
             return False
         self._relay.offer(recorded)
         return True

@@ -18,7 +18,7 @@ from support.recording_publisher import Ear
 from chat_api.chats.group_commit import Poster
 from chat_api.chats.membership import lock_chat
 from chat_api.database.connections import connect
-from chat_api.outbox import relay as term
+from chat_api.outbox import in_flight, marking, relay
 from chat_api.outbox.announcements import chat_read
 from chat_api.outbox.leader import Leader
 from chat_api.outbox.record import Recorded, event_of, record
@@ -181,7 +181,7 @@ async def relaying_without_a_look(
     database: Database, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Instance]:
     """An instance that leads, and publishes what it stores without looking, from now on."""
-    monkeypatch.setattr(term, "LOOK_SECONDS", 60.0)
+    monkeypatch.setattr(relay, "LOOK_SECONDS", 60.0)
     user = await database.user()
     chat = await database.chat(user)
     instance = Instance(database, broker)
@@ -256,11 +256,11 @@ async def test_many_posts_wait_for_what_is_on_its_way_and_go_together(
     slow, other = [await fresh.chat(user) for _ in range(2)]
     async with relaying_without_a_look(fresh, broker, monkeypatch) as instance:
         broker.hold(slow)
-        for chat in [slow] * (term.FEW + 2) + [other]:
+        for chat in [slow] * (in_flight.FEW + 2) + [other]:
             await instance.poster.post(post_of(chat, user))
         broker.held[slow].set()
-        await broker.until(term.FEW + 3)
-    assert [len(batch) for batch in broker.came] == [1, term.FEW + 2]
+        await broker.until(in_flight.FEW + 3)
+    assert [len(batch) for batch in broker.came] == [1, in_flight.FEW + 2]
 
 
 async def test_what_was_on_its_way_when_the_bus_failed_is_published_again(
@@ -339,7 +339,7 @@ async def test_what_is_published_one_by_one_is_marked_together(
     chat = await fresh.chat(user)
     async with relaying_without_a_look(fresh, broker, monkeypatch) as instance:
         await all_marked(fresh)
-        monkeypatch.setattr(term, "MARK_SECONDS", 0.5)
+        monkeypatch.setattr(marking, "MARK_SECONDS", 0.5)
         instance.statements.clear()
         for number in range(1, 6):
             await instance.poster.post(post_of(chat, user))
@@ -353,7 +353,7 @@ async def test_what_a_failing_bus_had_confirmed_is_not_published_again(
     fresh: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Though it was still to be marked when the bus failed."""
-    monkeypatch.setattr(term, "MARK_SECONDS", 60.0)
+    monkeypatch.setattr(marking, "MARK_SECONDS", 60.0)
     user, broker = await fresh.user(), Broker()
     chat = await fresh.chat(user)
     async with relaying_without_a_look(fresh, broker, monkeypatch) as instance:

@@ -1,0 +1,67 @@
+"""The relay's statements, on a real PostgreSQL."""
+
+import asyncpg
+from integration.conftest import Database
+from integration.test_outbox import event, tell, unpublished
+
+from chat_api.outbox.unpublished import BATCH, Look, Unpublished
+
+
+def subjects(look: Look) -> list[str]:
+    return [each.event.subject for each in look.recorded]
+
+
+async def test_a_look_finds_what_is_unpublished_in_the_order_of_positions(fresh: Database) -> None:
+    outbox = Unpublished(fresh.connection)
+    assert (await outbox.look()).recorded == []
+    first = await outbox.last_position()
+    await tell(fresh, event("a"), event("b"))
+    await tell(fresh, event("c"))
+    look = await outbox.look()
+    assert subjects(look) == ["a", "b", "c"]
+    positions = [each.position for each in look.recorded]
+    assert positions == sorted(positions)
+    assert await outbox.last_position() == positions[-1] >= first
+    assert not look.is_full
+
+
+async def test_one_look_marks_what_is_published_and_finds_the_rest(fresh: Database) -> None:
+    """What it marks, it does not find, though it does not see it as marked yet."""
+    outbox = Unpublished(fresh.connection)
+    await tell(fresh, event("a"), event("b"), event("c"))
+    published = (await outbox.look()).recorded[:2]
+    assert subjects(await outbox.look(published)) == ["c"]
+    assert await unpublished(fresh) == 1
+
+
+async def test_what_is_marked_is_found_no_more(fresh: Database) -> None:
+    outbox = Unpublished(fresh.connection)
+    await tell(fresh, event("a"), event("b"))
+    await outbox.mark((await outbox.look()).recorded)
+    assert (await outbox.look()).recorded == []
+    assert await unpublished(fresh) == 0
+
+
+async def test_a_full_look_says_that_there_may_be_more(fresh: Database) -> None:
+    outbox = Unpublished(fresh.connection)
+    await tell(fresh, *(event(str(number)) for number in range(BATCH + 1)))
+    look = await outbox.look()
+    assert look.is_full
+    assert subjects(look) == [str(number) for number in range(BATCH)]
+    assert subjects(await outbox.look(look.recorded)) == [str(BATCH)]
+
+
+async def test_a_look_tells_which_transactions_may_still_fill_a_gap(fresh: Database) -> None:
+    other = await asyncpg.connect(fresh.url)
+    try:
+        outbox = Unpublished(fresh.connection)
+        transaction = other.transaction()
+        await transaction.start()
+        running = await other.fetchval("SELECT pg_current_xact_id()::text::bigint")
+        look = await outbox.look()
+        assert look.oldest_running <= running
+        assert look.oldest_running <= look.next_transaction
+        await transaction.rollback()
+        assert (await outbox.look()).oldest_running > running
+    finally:
+        await other.close()

@@ -22,7 +22,7 @@ async def _serve(
 
 
 def main() -> int:
-    """Runs the API; gives the exit status."""
+    """Runs the API; returns the exit status."""
     return run_service("api", ApiSettings, _serve, needs=("database_url",))
 
 

@@ -136,7 +136,7 @@ def _application(parts: Parts, resources: Resources) -> web.Application:
         handler_args={"max_field_size": 16 * 1024, "max_line_size": 16 * 1024},
     )
     groups = _endpoints(parts, settings)
-    add_endpoints(app, groups, authenticator=parts.accounts.callers)
+    add_endpoints(app, groups, authenticator=parts.accounts.authenticator)
     app.add_routes(
         page_routes(
             groups,

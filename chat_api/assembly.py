@@ -10,9 +10,9 @@ from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chat_api.accounts.accounts import Accounts
-from chat_api.accounts.authentication import Callers
+from chat_api.accounts.authentication import BearerAuthenticator
 from chat_api.accounts.foreign_users import ForeignUsers
-from chat_api.accounts.issuers import Authority
+from chat_api.accounts.issuers import TrustedIssuers
 from chat_api.accounts.passwords import Passwords
 from chat_api.accounts.revocation_set import EndedSessionsKeeper
 from chat_api.accounts.sessions import Sessions
@@ -87,7 +87,7 @@ class AccountParts:
 
     accounts: Accounts
     sessions: Sessions
-    callers: Callers
+    authenticator: BearerAuthenticator
     ended: EndedSessionsKeeper
     configured_keys: JwksKeys | None
 
@@ -97,7 +97,7 @@ class AccountParts:
         settings, engine, keys = resources.settings, resources.engine, resources.keys
         own_url = f"{settings.api_url}/.well-known/jwks.json"
         configured = None if settings.jwks_url == own_url else JwksKeys(settings.jwks_url, resources.http)
-        authority = Authority(keys, configured)
+        issuers = TrustedIssuers(keys, configured)
         ended = EndedSessionsKeeper(
             EndedSessions(resources.redis), resources.connect, access_seconds=settings.access_token_ttl
         )
@@ -109,18 +109,18 @@ class AccountParts:
             audience=settings.jwt_audience,
             access_seconds=settings.access_token_ttl,
             refresh_seconds=settings.refresh_token_ttl,
-            not_noted=ended.missed,
+            on_end_not_noted=ended.mark_incomplete,
         )
         accounts = Accounts(
             engine,
             sessions=sessions,
             passwords=resources.passwords,
             limits=limits,
-            kept_here=authority.keeps_accounts_here,
+            kept_here=issuers.keeps_accounts_here,
         )
-        verifier = Verifier(authority.keys, issuer=settings.jwt_issuer, audience=settings.jwt_audience)
-        callers = Callers(engine, verifier=verifier, foreign_users=ForeignUsers(engine))
-        return cls(accounts, sessions, callers, ended, configured)
+        verifier = Verifier(issuers.keys, issuer=settings.jwt_issuer, audience=settings.jwt_audience)
+        authenticator = BearerAuthenticator(engine, verifier=verifier, foreign_users=ForeignUsers(engine))
+        return cls(accounts, sessions, authenticator, ended, configured)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ def _one_scheme(url: str) -> str:
 
 
 class ApiSettings(Settings):
-    """What the API reads beside what all services share."""
+    """The settings that the API reads beside those that all services share."""
 
     database_url: Annotated[
         SecretStr | None, for_text(_one_scheme), url_of("postgresql", "postgres", needs_host=False)

@@ -11,7 +11,7 @@ from chat_api.accounts.sessions import Session, Sessions, User, user_of
 from chat_api.accounts.usernames import canonical_username
 from chat_api.database.tables import users
 from chat_api.http.problems import BadCredentials, Forbidden, NotFound, UsernameTaken
-from chat_api.http.rate_limits import FailedLogins, Limits, take
+from chat_api.http.rate_limits import FailedLogins, Limits, enforce
 from shared.ids import new_id, now
 
 
@@ -19,7 +19,7 @@ class Accounts:
     """Users and their passwords.
 
     Args:
-        kept_here: whether accounts are kept by this API, and not by another issuer.
+        kept_here: tells whether accounts are kept by this API, and not by another issuer.
     """
 
     def __init__(
@@ -38,13 +38,13 @@ class Accounts:
         self._kept_here = kept_here
 
     async def register(self, username: str, password: str, display_name: str, *, address: str) -> Session:
-        """A new user, logged in; `address` is where the call comes from.
+        """Registers a user and logs it in; `address` is where the call comes from.
 
         Raises:
             UsernameTaken, RateLimited, Forbidden: another user has it; too many from there; kept elsewhere.
         """
-        await self._need_to_be_kept_here()
-        take(self._limits.registrations, address)
+        await self._require_own_accounts()
+        enforce(self._limits.registrations, address)
         user = User(id=new_id(), username=username.lower(), display_name=display_name or username)
         hashed = await self._passwords.hash(password)
         made = insert(users).values(
@@ -61,41 +61,41 @@ class Accounts:
             return await self._sessions.open(connection, user)
 
     async def login(self, username: str, password: str, *, address: str) -> Session:
-        """A new session of a user; a failure takes as long and says the same, whatever was wrong.
+        """Opens a session of a user; a failure takes as long and says the same, whatever was wrong.
 
         Failures count by name and `address`, where the call comes from: a guesser locks nobody else out.
 
         Raises:
             BadCredentials, RateLimited, Forbidden: wrong; too often wrong; kept elsewhere.
         """
-        await self._need_to_be_kept_here()
+        await self._require_own_accounts()
         name = username.lower()
         failures = FailedLogins(self._limits, name, address)
         failures.check()
         async with self._engine.connect() as connection:
             row = (await connection.execute(select(users).where(users.c.username == name))).first()
-        fits = await self._passwords.fits(
+        matches = await self._passwords.verify(
             password,
             None if row is None else row.password_hash,
             first=failures.check,  # many may have been waiting for their turn
         )
-        if row is None or not fits:
+        if row is None or not matches:
             failures.count()
             raise BadCredentials
         async with self._engine.begin() as connection:
             return await self._sessions.open(connection, user_of(row))
 
     async def refresh(self, refresh_token: str) -> Session:
-        """The session's next tokens; see `Sessions.refresh`.
+        """Returns the session's next tokens; see `Sessions.refresh`.
 
         Raises:
             TokenReused, TokenInvalid, TokenExpired, Forbidden: it is not good; kept elsewhere.
         """
-        await self._need_to_be_kept_here()
+        await self._require_own_accounts()
         return await self._sessions.refresh(refresh_token)
 
     async def user(self, user_id: str) -> User:
-        """The user with this id.
+        """Returns the user with this id.
 
         Raises:
             NotFound: there is none.
@@ -107,7 +107,7 @@ class Accounts:
         return user_of(row)
 
     async def named(self, username: str) -> list[User]:
-        """The user with this username, or none."""
+        """Returns the user with this username, or none."""
         name = canonical_username(username)
         if name is None:
             return []
@@ -115,6 +115,6 @@ class Accounts:
             found = await connection.execute(select(users).where(users.c.username == name))
             return [user_of(row) for row in found]
 
-    async def _need_to_be_kept_here(self) -> None:
+    async def _require_own_accounts(self) -> None:
         if not await self._kept_here():
             raise Forbidden("Accounts are kept by the configured issuer: register and log in there.")

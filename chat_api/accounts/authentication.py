@@ -1,4 +1,4 @@
-"""Who calls: the token of a request, whose user has a row and whose session has not ended."""
+"""Authentication: finds the caller that a token names, whose session has not ended."""
 
 from typing import Final
 
@@ -21,8 +21,8 @@ _PROBLEMS: Final[dict[TokenCode, type[Problem]]] = {
 log = structlog.get_logger()
 
 
-class Callers:
-    """Knows callers by their `Authorization: Bearer` header (RFC 6750)."""
+class BearerAuthenticator:
+    """Authenticates callers by their `Authorization: Bearer` header (RFC 6750)."""
 
     def __init__(self, engine: AsyncEngine, *, verifier: Verifier, foreign_users: ForeignUsers) -> None:
         # One statement needs no transaction around it.
@@ -30,8 +30,8 @@ class Callers:
         self._verifier = verifier
         self._foreign_users = foreign_users
 
-    async def caller(self, authorization: str | None, *, session_checked: bool) -> Caller:
-        """Who sends this header; `session_checked`: the endpoint itself looks for an ended session.
+    async def authenticate(self, authorization: str | None, *, session_checked: bool) -> Caller:
+        """Returns the sender of this header; `session_checked`: the endpoint itself checks the session.
 
         Raises:
             TokenMissing, TokenInvalid, TokenExpired: nobody who may call.
@@ -48,7 +48,7 @@ class Callers:
         return Caller(claims.user_id, claims.session_id, claims.name, claims.expires_at)
 
     async def _ended(self, session_id: str) -> bool:
-        """Whether the session was ended here; one of another issuer has a row only then."""
+        """Returns whether the session was ended here; one of another issuer has a row only then."""
         async with self._engine.connect() as connection:
             ended = select(sessions.c.ended_at).where(sessions.c.id == session_id)
             return (await connection.execute(ended)).scalar() is not None

@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 
 class ForeignUsers:
-    """Sees to it that every caller has a user row; remembers, per process, whose are there."""
+    """Makes sure that every caller has a user row; remembers, per process, who has one."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
@@ -52,7 +52,7 @@ class ForeignUsers:
 
 
 def _usernames(claims: Claims) -> Iterator[str]:
-    """Names to try; the last one cannot be taken on purpose."""
+    """Yields names to try; nobody can take the last one on purpose."""
     digest = hashlib.sha256(claims.user_id.encode()).hexdigest()
     preferred = canonical_username(claims.username or "")
     if preferred is not None:

@@ -1,10 +1,10 @@
-"""Whose tokens count: the API's own, and those of another issuer where one is configured."""
+"""Trusted token issuers: the API itself, and another one where it is configured."""
 
 from chat_api.accounts.signing_keys import AnyOf, SigningKeys
 from shared.auth.jwks import JwksKeys, KeySource
 
 
-class Authority:
+class TrustedIssuers:
     """The API's signing keys, and the keys of `JWKS_URL` where it is set.
 
     Args:
@@ -17,7 +17,9 @@ class Authority:
         self.keys: KeySource = own if configured is None else AnyOf(own, configured)
 
     async def keeps_accounts_here(self) -> bool:
-        """Whether logins are given out here: unless the configured set is another issuer's, without our key.
+        """Returns whether logins are given out here: not where the configured set lacks our key.
+
+        Such a set is another issuer's.
 
         Raises:
             KeysUnavailableError: the configured set cannot be fetched now.

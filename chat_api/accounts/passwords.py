@@ -20,9 +20,9 @@ class Passwords:
 
     def __init__(self) -> None:
         self._workers = os.cpu_count() or 1
-        self._turns = asyncio.Semaphore(self._workers)
+        self._slots = asyncio.Semaphore(self._workers)
         self._threads = ThreadPoolExecutor(self._workers, thread_name_prefix="passwords")
-        self._nobodys = _HASHER.hash(os.urandom(16))
+        self._dummy_hash = _HASHER.hash(os.urandom(16))
 
     async def __aenter__(self) -> Self:
         return self
@@ -31,18 +31,18 @@ class Passwords:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def hash(self, password: str) -> str:
-        """The password's argon2id hash, with its parameters and salt."""
-        async with self._turns:
+        """Returns the password's argon2id hash, with its parameters and salt."""
+        async with self._slots:
             return await self._run(lambda: _HASHER.hash(password))
 
-    async def fits(self, password: str, hashed: str | None, *, first: Callable[[], None]) -> bool:
-        """Whether the password is the one that was hashed; takes as long when there is none (None).
+    async def verify(self, password: str, hashed: str | None, *, first: Callable[[], None]) -> bool:
+        """Returns whether the password is the one that was hashed; takes as long when there is none (None).
 
-        `first` is called when the turn has come, right before the work; what it raises comes out here.
+        `first` is called when a thread is free, right before the work; what it raises comes out here.
         """
-        async with self._turns:
+        async with self._slots:
             first()
-            same = await self._run(lambda: _verify(hashed or self._nobodys, password))
+            same = await self._run(lambda: _verify(hashed or self._dummy_hash, password))
         return same and hashed is not None
 
     async def _run(self, work: Callable[[], T]) -> T:

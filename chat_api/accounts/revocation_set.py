@@ -42,10 +42,10 @@ class EndedSessionsKeeper:
         self._store = store
         self._connect = connect
         self._access_life = timedelta(seconds=access_seconds)
-        self._sure = False
+        self._whole = False
 
     async def run(self) -> None:
-        """Looks after the set until cancelled."""
+        """Keeps the set whole until cancelled."""
         while True:
             await self.once()
             raise_if_cancelled()
@@ -55,16 +55,16 @@ class EndedSessionsKeeper:
         """Fills the set unless it is known to be whole; what fails is tried again by the next call."""
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                if not self._sure or not await self._store.is_whole():
+                if not self._whole or not await self._store.is_whole():
                     await self._fill()
-                    self._sure = True
+                    self._whole = True
         except (*DATABASE_ERRORS, RedisError) as error:
-            self._sure = False
+            self._whole = False
             log.warning("ended_sessions.not_kept", error=repr(error)[:500])
 
-    def missed(self) -> None:
-        """An end could not be noted: the set is not whole."""
-        self._sure = False
+    def mark_incomplete(self) -> None:
+        """Has the set filled again: an end could not be noted in it."""
+        self._whole = False
 
     async def _fill(self) -> None:
         connection = await self._connect()

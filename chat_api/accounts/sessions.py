@@ -1,4 +1,4 @@
-"""Sessions: what a login opens, refresh tokens continue, and a logout or a stolen refresh token ends."""
+"""Sessions: opened by a login, continued by refresh tokens, ended by a logout or a stolen refresh token."""
 
 import asyncio
 import hashlib
@@ -39,7 +39,7 @@ class User(ApiModel):
 
 
 class Session(ApiModel):
-    """What a client gets to act for a user; `expiresIn` is the access token's life in seconds."""
+    """The tokens to act for a user with; `expiresIn` is the access token's life in seconds."""
 
     user: User
     access_token: str
@@ -60,7 +60,7 @@ class Sessions:
         audience: str,
         access_seconds: int,
         refresh_seconds: int,
-        not_noted: Callable[[], None] = lambda: None,
+        on_end_not_noted: Callable[[], None] = lambda: None,
     ) -> None:
         self._engine = engine
         self._keys = keys
@@ -68,11 +68,11 @@ class Sessions:
         self._issuer = issuer
         self._audience = audience
         self._access_seconds = access_seconds
-        self._not_noted = not_noted
+        self._on_end_not_noted = on_end_not_noted
         self._refresh_life = timedelta(seconds=refresh_seconds)
 
     async def open(self, connection: AsyncConnection, user: User) -> Session:
-        """A new session, in the caller's transaction."""
+        """Opens a session, in the caller's transaction."""
         session_id, time = new_id(), now()
         await connection.execute(
             insert(sessions).values(
@@ -98,7 +98,7 @@ class Sessions:
             if found.spent_at is None:
                 return await self._next(connection, found)
             expires_at = await self._end(connection, found.session_id, found.user_id)
-        await self._tell(found.session_id, expires_at)
+        await self._note_end(found.session_id, expires_at)
         log.warning("session.token_reused", session_id=found.session_id, user_id=found.user_id)
         raise TokenReused
 
@@ -106,10 +106,10 @@ class Sessions:
         """Ends the caller's session: its tokens are refused from now on, its sockets are dropped."""
         async with self._engine.begin() as connection:
             expires_at = await self._end(connection, caller.session_id, caller.user_id, caller.expires_at)
-        await self._tell(caller.session_id, expires_at)
+        await self._note_end(caller.session_id, expires_at)
 
     async def _locked(self, connection: AsyncConnection, refresh_token: str) -> Row[*tuple[Any, ...]] | None:
-        """The token's row with its session and user; both rows locked, so that uses come one by one."""
+        """Returns the token's row with its session and user; both locked, so that uses come one by one."""
         digest = _digest(refresh_token)
         query = (
             select(
@@ -196,18 +196,18 @@ class Sessions:
             await record(connection, _session_ended(session_id, user_id))
         return expires_at
 
-    async def _tell(self, session_id: str, expires_at: int) -> None:
-        """Notes it for gateways that start later; those that run are told by the event."""
+    async def _note_end(self, session_id: str, expires_at: int) -> None:
+        """Notes an end for gateways that start later; those that run hear of it by the event."""
         try:
             async with asyncio.timeout(_REDIS_SECONDS):
                 await self._ended.add(session_id, expires_at)
         except (RedisError, OSError) as error:
-            self._not_noted()
+            self._on_end_not_noted()
             log.warning("session.end_not_noted", session_id=session_id, error=repr(error))
 
 
 def user_of(row: Row[*tuple[Any, ...]]) -> User:
-    """A row of `users` as everybody sees it."""
+    """Returns a row of `users` as everybody sees it."""
     return User(id=row.id, username=row.username or "", display_name=row.display_name)
 
 

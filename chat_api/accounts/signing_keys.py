@@ -59,7 +59,7 @@ class SigningKeys:
 
     @classmethod
     def at(cls, configured: Path | None, data_dir: Path) -> "SigningKeys":
-        """The keys of `JWT_PRIVATE_KEY_FILE`, or else of a file in `data_dir`, which is made when missing.
+        """Reads `JWT_PRIVATE_KEY_FILE`, or else a file in `data_dir`, which is made when missing.
 
         Raises:
             SettingsError: no good file is there and none can be made.
@@ -94,11 +94,11 @@ class SigningKeys:
         log.info("keys.reread", kid=ring.kid, keys=len(public))
 
     async def key(self, kid: str) -> Ed25519PublicKey | None:
-        """One of our own public keys."""
+        """Returns one of our own public keys; None when it is none of ours."""
         return self.ring.public.get(kid)
 
     def sign(self, claims: Mapping[str, Any]) -> str:
-        """A JWT that says `claims`, signed with the first private key."""
+        """Returns a JWT that says `claims`, signed with the first private key."""
         ring = self.ring
         return jwt.encode(dict(claims), ring.private, algorithm=ALGORITHM, headers={"kid": ring.kid})
 
@@ -110,7 +110,7 @@ class AnyOf:
         self._sources = sources
 
     async def key(self, kid: str) -> Ed25519PublicKey | None:
-        """The key with this id.
+        """Returns the key with this id; None when no source has it.
 
         Raises:
             KeysUnavailableError: no earlier source has it, and one cannot tell now.
@@ -122,7 +122,7 @@ class AnyOf:
 
 
 def read_keys(path: Path) -> KeyRing:
-    """The keys of the PEM file at `path`.
+    """Reads the keys of the PEM file at `path`.
 
     Raises:
         SettingsError: it cannot be read, holds something else, or no private key.
@@ -166,7 +166,7 @@ def _bad(path: Path, what: str) -> SettingsError:
 
 
 def _state(path: Path) -> tuple[int, int, int] | None:
-    """What changes when the file does."""
+    """Returns a value that changes when the file does."""
     try:
         found = path.stat()
     except OSError:
@@ -175,7 +175,7 @@ def _state(path: Path) -> tuple[int, int, int] | None:
 
 
 def thumbprint(key: Ed25519PublicKey) -> str:
-    """The key's id: its JWK thumbprint (RFC 7638, RFC 8037)."""
+    """Returns the key's id: its JWK thumbprint (RFC 7638, RFC 8037)."""
     members = {"crv": "Ed25519", "kty": "OKP", "x": _base64url(key.public_bytes_raw())}
     return _base64url(hashlib.sha256(orjson.dumps(members, option=orjson.OPT_SORT_KEYS)).digest())
 

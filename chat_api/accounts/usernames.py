@@ -11,5 +11,5 @@ _FITS: Final = re.compile(rf"[A-Za-z0-9_.-]{{{SHORTEST},{LONGEST}}}")
 
 
 def canonical_username(typed: str) -> str | None:
-    """The username as it is stored and compared, or None when `typed` is not one."""
+    """Returns the username as it is stored and compared, or None when `typed` is not one."""
     return typed.lower() if _FITS.fullmatch(typed) else None

@@ -70,7 +70,7 @@ class Chats:
         self._progress = progress
 
     async def create(self, owner_id: str, new: NewChat) -> bytes:
-        """Creates a chat with its members; the Chat as its owner sees it.
+        """Creates a chat with its members; returns the Chat as its owner sees it.
 
         Raises:
             ValidationFailed: a member is not a user; no chat is made.
@@ -90,7 +90,7 @@ class Chats:
         return dict(seen)[owner_id].encode()
 
     async def page(self, user_id: str, limit: int, cursor: str | None) -> bytes:
-        """`{items, nextCursor}`: the user's chats, latest activity first."""
+        """Returns `{items, nextCursor}`: the user's chats, latest activity first."""
         after = None if cursor is None else Cursor.parse(cursor)
         found = {"user": user_id, "limit": limit + 1, "time": after and after.time, "id": after and after.id}
         async with self._engine.connect() as connection:
@@ -101,7 +101,7 @@ class Chats:
         return b'{"items":[%b],"nextCursor":%b}' % (items.encode(), orjson.dumps(following))
 
     async def detail(self, user_id: str, chat_id: str) -> bytes:
-        """The Chat with `members`, `msgs` (the last 20, oldest first) and `reply`."""
+        """Returns the Chat with `members`, `msgs` (the last 20, oldest first) and `reply`."""
         found = {"chat": chat_id, "user": user_id, "limit": DETAIL_MESSAGES}
         async with self._engine.connect() as connection:
             row = (await connection.execute(_DETAIL, found)).one_or_none()
@@ -116,7 +116,7 @@ class Chats:
         )
 
     async def change(self, user_id: str, chat_id: str, changes: ChatChanges) -> bytes:
-        """Changes what was sent of title, assistant and context; the Chat as the caller sees it."""
+        """Changes what was sent of title, assistant and context; returns the Chat as the caller sees it."""
         sent = changes.model_fields_set
         values = {
             "chat": chat_id,
@@ -152,7 +152,7 @@ class Chats:
 
 
 async def as_seen(connection: AsyncConnection, chat_id: str) -> list[tuple[str, str]]:
-    """Pairs of user id and the chat's JSON as that member sees it."""
+    """Returns pairs of user id and the chat's JSON as that member sees it."""
     rows = await connection.execute(_AS_SEEN, {"chat": chat_id})
     return [(row.user_id, row.body) for row in rows]
 

@@ -1,4 +1,4 @@
-"""Posting in groups: while one statement is in flight, the posts that arrive wait and go in the next.
+"""Group commit: while one statement is in flight, the posts that arrive wait and go in the next.
 
 No post waits for a timer: with nothing in flight a post goes at once, alone. Each gets its own verdict from
 the SQL function `store_posts`, and one post's refusal touches no other.
@@ -45,7 +45,7 @@ _STATEMENT: Final = (
 
 
 class Verdict(StrEnum):
-    """What became of a post; the words of `store_posts`."""
+    """The outcome of a post, in the words of `store_posts`."""
 
     CREATED = "created"
     REPLAYED = "replayed"
@@ -87,18 +87,18 @@ class PostingUnavailableError(Exception):
 
 
 class Outbox(Protocol):
-    """Who publishes the events of what is stored, if this process is the one that does."""
+    """The relay, as posting needs it."""
 
     @property
     def leads(self) -> bool:
-        """Whether it does."""
+        """True while it publishes what is offered."""
 
     def offer(self, recorded: Sequence[Recorded]) -> bool:
-        """Takes events that have just been committed, in order; whether it will publish them."""
+        """Takes events that have just been committed, in order; returns whether it will publish them."""
 
 
 class _Waiting(NamedTuple):
-    """A post that has no verdict yet, and when it will not be waited for any more (of `loop.time()`)."""
+    """A post that has no verdict yet, and until when it is waited for (of `loop.time()`)."""
 
     post: Post
     answer: "asyncio.Future[Outcome]"
@@ -124,7 +124,7 @@ class Poster:
         self._in_flight: Sequence[_Waiting] = ()
         self._arrived = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
-        self._give_up_at = inf
+        self._expires_at = inf
 
     async def post(self, post: Post) -> Outcome:
         """Stores a post; returns its verdict, never AGAIN.
@@ -157,18 +157,18 @@ class Poster:
         answer: asyncio.Future[Outcome] = loop.create_future()
         self._waiting.append(_Waiting(post, answer, until))
         self._arrived.set()
-        if until < self._give_up_at:
+        if until < self._expires_at:
             self._wait_until(until)
         return answer
 
     def _wait_until(self, until: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._give_up_at = until
-        self._timer = asyncio.get_running_loop().call_at(until, self._give_up) if until < inf else None
+        self._expires_at = until
+        self._timer = asyncio.get_running_loop().call_at(until, self._expire) if until < inf else None
 
-    def _give_up(self) -> None:
-        """Waits no longer for what has no verdict in time; one timer for all, as hardly any ever needs it."""
+    def _expire(self) -> None:
+        """Fails the posts that have no verdict in time; one timer for all, as hardly any ever needs it."""
         loop = asyncio.get_running_loop()
         pending = [each for each in (*self._in_flight, *self._waiting) if not each.answer.done()]
         for each in pending:
@@ -207,10 +207,10 @@ class Poster:
         rows = await self._connection.fetch(_STATEMENT, *map(list, columns), not leads)
         outcomes = [Outcome(_VERDICTS[row["verdict"]], (row["body"] or "").encode()) for row in rows]
         if leads:
-            await self._hand_over(self._connection, posts, rows, outcomes)
+            await self._offer(self._connection, posts, rows, outcomes)
         return outcomes
 
-    async def _hand_over(
+    async def _offer(
         self,
         connection: asyncpg.Connection,
         posts: Sequence[Post],

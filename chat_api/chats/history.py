@@ -1,4 +1,4 @@
-"""What was said: pages of messages, and what a socket missed. Read-only, one statement each."""
+"""History: pages of messages, and those that a socket missed. Read-only, one statement each."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -55,17 +55,17 @@ class History:
         self._presence = presence
 
     async def after(self, user_id: str, chat_id: str, seq: int, limit: int) -> bytes:
-        """`{items, hasMore}`: the messages right above `seq`, oldest first."""
+        """Returns `{items, hasMore}`: the messages right above `seq`, oldest first."""
         page = await self._read(user_id, chat_id, after=min(seq, LAST), limit=limit + 1)
         return _items(page.bodies[:limit], page.found)
 
     async def before(self, user_id: str, chat_id: str, seq: int, limit: int) -> bytes:
-        """`{items, hasMore}`: the messages right below `seq`, oldest first."""
+        """Returns `{items, hasMore}`: the messages right below `seq`, oldest first."""
         page = await self._read(user_id, chat_id, before=min(seq, LAST), limit=limit + 1)
         return _items(page.bodies[-limit:], page.found)
 
     async def sync(self, user_id: str, chat_id: str, after_seq: int | None) -> bytes:
-        """What the acknowledgement of `join-chat` holds; `missed` is empty without `after_seq`."""
+        """Returns the acknowledgement of `join-chat`; `missed` is empty without `after_seq`."""
         limit, seq = (MISSED + 1, min(after_seq, LAST)) if after_seq is not None else (0, LAST)
         page = await self._read(user_id, chat_id, after=seq, limit=limit, size=MISSED_BYTES)
         missed = page.bodies[:MISSED]

@@ -16,7 +16,7 @@ TOLD_SECONDS: Final = 2.0
 """How long a removal waits for the gateways to be told of it."""
 
 _MEMBER: Final = text(
-    "SELECT member_json(m, false)::text AS body, member_json(m, true)::text AS told FROM members m "
+    "SELECT member_json(m, false)::text AS body, member_json(m, true)::text AS event_body FROM members m "
     "WHERE m.chat_id = CAST(:chat AS uuid) AND m.user_id = :user"
 )
 _USER: Final = text("SELECT 1 FROM users WHERE id = :user")
@@ -41,7 +41,7 @@ class Members:
         self._engine = engine
 
     async def add(self, caller_id: str, chat_id: str, user_id: str) -> tuple[bytes, bool]:
-        """Adds a user, for the owner; the Member, and whether it is new.
+        """Adds a user, for the owner; returns the Member, and whether it is new.
 
         Raises:
             ValidationFailed: there is no such user.
@@ -53,12 +53,14 @@ class Members:
                 return present[0].encode(), False
             await _require_user(connection, user_id)
             await connection.execute(_ADD, {"chat": chat_id, "user": user_id})
-            body, told = await _must_be_member(connection, chat_id, user_id)
+            body, event_body = await _must_be_member(connection, chat_id, user_id)
             seen = [pair for pair in await as_seen(connection, chat_id) if pair[0] == user_id]
             await record(
                 connection,
                 *announcements.chat_changed(events.CHAT_CREATED, "chat-created", chat_id, seen),
-                announcements.member_changed(events.MEMBER_ADDED, "member-added", chat_id, user_id, told),
+                announcements.member_changed(
+                    events.MEMBER_ADDED, "member-added", chat_id, user_id, event_body
+                ),
             )
         return body.encode(), True
 
@@ -77,10 +79,10 @@ class Members:
                 raise Forbidden("Only the owner may remove other members.")
             if membership.role == "owner" and user_id == caller_id:
                 raise OwnerCannotLeave
-            _, told = await _must_be_member(connection, chat_id, user_id)
+            _, event_body = await _must_be_member(connection, chat_id, user_id)
             await connection.execute(_REMOVE, {"chat": chat_id, "user": user_id})
             removed = announcements.member_changed(
-                events.MEMBER_REMOVED, "member-removed", chat_id, user_id, told
+                events.MEMBER_REMOVED, "member-removed", chat_id, user_id, event_body
             )
             await record(connection, removed)
         await published(self._engine, removed, seconds=TOLD_SECONDS)
@@ -96,8 +98,9 @@ class Members:
 
 
 async def _member(connection: AsyncConnection, chat_id: str, user_id: str) -> tuple[str, str] | None:
+    """Returns the Member as answers have it, and as events do; None when the user is not one."""
     row = (await connection.execute(_MEMBER, {"chat": chat_id, "user": user_id})).one_or_none()
-    return None if row is None else (row.body, row.told)
+    return None if row is None else (row.body, row.event_body)
 
 
 async def _must_be_member(connection: AsyncConnection, chat_id: str, user_id: str) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Who may do what in a chat: the first thing that every use case asks."""
+"""Permissions in a chat: the first thing that every use case asks for."""
 
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -24,14 +24,16 @@ class Membership:
     role: Literal["owner", "member"]
     last_seq: int
 
-    def require_owner(self, what: str) -> None:
-        """Raises `Forbidden` unless the member owns the chat; `what` completes "Only the owner may …"."""
+    def require_owner(self, action: str) -> None:
+        """Raises `Forbidden` unless the member owns the chat; `action` completes "Only the owner may …"."""
         if self.role != "owner":
-            raise Forbidden(f"Only the owner may {what}.")
+            raise Forbidden(f"Only the owner may {action}.")
 
 
 async def lock_chat(connection: AsyncConnection, chat_id: str, user_id: str) -> Membership:
-    """Locks the chat until the transaction ends: its changes and their events commit in this order.
+    """Locks the chat until the transaction ends, and returns the user's membership.
+
+    So the chat's changes and their events commit in the order of their locks.
 
     Raises:
         NotFound: no such chat, or the user is not a member of it; the two look alike.

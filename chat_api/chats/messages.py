@@ -38,7 +38,7 @@ _EDIT: Final = text(
     "UPDATE messages x SET content = :content, edited_at = :now "
     "WHERE chat_id = CAST(:chat AS uuid) AND id = CAST(:message AS uuid) RETURNING message_json(x)::text"
 )
-_UNASK: Final = text(
+_CANCEL_QUEUED_REPLY: Final = text(
     "UPDATE replies SET status = 'cancelled', ended_at = now() "
     "WHERE chat_id = CAST(:chat AS uuid) AND reply_to = CAST(:message AS uuid) AND status = 'queued'"
 )
@@ -59,7 +59,7 @@ class Messages:
     async def post(
         self, user_id: str, session_id: str, new: NewMessage, key: str | None
     ) -> tuple[bytes, bool]:
-        """Stores a message with its event; the Message, and whether it is the replay of an earlier post.
+        """Stores a message with its event; returns the Message, and whether it is an earlier post's replay.
 
         Finds out itself whether the session has ended.
 
@@ -89,7 +89,7 @@ class Messages:
                 assert_never(outcome.verdict)
 
     async def edit(self, user_id: str, chat_id: str, message_id: str, content: str) -> bytes:
-        """Replaces the content, for its author; the Message."""
+        """Replaces the content, for its author; returns the Message."""
         async with self._engine.begin() as connection:
             await lock_chat(connection, chat_id, user_id)
             message = await _message(connection, chat_id, message_id)
@@ -114,7 +114,7 @@ class Messages:
             if message.deleted_at is not None:
                 return
             body = await _change(connection, _DELETE, chat_id, message_id)
-            await connection.execute(_UNASK, {"chat": chat_id, "message": message_id})
+            await connection.execute(_CANCEL_QUEUED_REPLY, {"chat": chat_id, "message": message_id})
             await record(
                 connection,
                 announcements.message_changed(events.MESSAGE_DELETED, "msg-deleted", chat_id, body),
@@ -144,7 +144,7 @@ def _post(user_id: str, session_id: str, new: NewMessage, key: str | None) -> Po
 
 
 def _fingerprint(*values: Any) -> bytes:
-    """32 bytes that are the same for posts that are equal as JSON values, whatever their spelling."""
+    """Returns 32 bytes that are the same for posts that are equal as JSON values, whatever their spelling."""
     value = _canonical(list(values))
     return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).digest()
 

@@ -1,4 +1,4 @@
-"""What clients send and get of chats, members and messages.
+"""The bodies, queries and answers of chats, members and messages.
 
 The answers' JSON is made in SQL (`migrations/schema/06_shapes.sql`); these models describe it.
 """
@@ -34,7 +34,7 @@ class NewChat(ApiModel):
 
 
 class ChatChanges(ApiModel):
-    """What to change; what is left out stays (`model_fields_set` tells)."""
+    """Changes to a chat; what is left out stays (`model_fields_set` tells)."""
 
     title: Title = Field("", json_schema_extra=_no_default)
     assistant: Assistant = Field("off", json_schema_extra=_no_default)
@@ -63,20 +63,20 @@ class Edit(ApiModel):
 
 
 class ReadUpTo(ApiModel):
-    """How far the caller has read."""
+    """The seq up to which the caller has read."""
 
     seq: Seq
 
 
 class ChatsQuery(ApiModel):
-    """Which page of chats."""
+    """The page of chats to show."""
 
     limit: Annotated[int, Field(ge=1, le=100)] = 50
     cursor: str | None = Field(None, max_length=500, description="nextCursor of the page before")
 
 
 class MessagesQuery(ApiModel):
-    """Which page of messages; without a seq the last one."""
+    """The page of messages to show; without a seq the last one."""
 
     after_seq: OptionalSeq = None
     before_seq: OptionalSeq = None
@@ -91,7 +91,7 @@ class MessagesQuery(ApiModel):
 
 
 class SyncQuery(ApiModel):
-    """What the caller has seen already."""
+    """The messages that the caller has seen already."""
 
     after_seq: OptionalSeq = None
 
@@ -176,7 +176,7 @@ class MessagePage(ApiModel):
 
 
 class Sync(ApiModel):
-    """What a client that was away needs to be up to date; also the acknowledgement of `join-chat`."""
+    """All that a client that was away needs to be up to date; also the acknowledgement of `join-chat`."""
 
     ok: Literal[True]
     chat_id: Uuid

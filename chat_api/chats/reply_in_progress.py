@@ -1,4 +1,4 @@
-"""The reply that is being written in a chat, for those who come in the middle of it."""
+"""The reply that is being written in a chat, for those who join in the middle of it."""
 
 from typing import NotRequired, TypedDict
 
@@ -6,7 +6,7 @@ from shared.store.drafts import Drafts
 
 
 class ReplyInProgress(TypedDict):
-    """What is written so far; the next chunk has index `nextIndex` and this `attempt` (1 is left out)."""
+    """A reply so far; the next chunk has index `nextIndex` and this `attempt` (1 is left out)."""
 
     replyId: str
     content: str
@@ -21,7 +21,7 @@ class Progress:
         self._drafts = drafts
 
     async def of(self, reply_id: str | None) -> ReplyInProgress | None:
-        """The reply in progress; None when there is none, or when no worker has begun to write it.
+        """Returns the reply in progress; None when there is none, or when no worker has begun to write it.
 
         `reply_id` is what the database says is being written, read before this is called.
         """

@@ -27,14 +27,14 @@ the middle of another operation, an InternalClientError."""
 
 
 def driver_url(database_url: str) -> str:
-    """The URL as SQLAlchemy takes it: `postgresql+asyncpg://…`."""
+    """Returns the URL as SQLAlchemy takes it: `postgresql+asyncpg://…`."""
     url = make_url(database_url).set(drivername="postgresql+asyncpg")
     return url.render_as_string(hide_password=False)
 
 
 @asynccontextmanager
 async def open_engine(database_url: str) -> AsyncIterator[AsyncEngine]:
-    """The engine that the use cases share; connections are made when they are needed."""
+    """Opens the engine that the use cases share; connections are made when they are needed."""
     engine = create_async_engine(
         driver_url(database_url),
         pool_size=8,
@@ -60,7 +60,7 @@ def _refuse_closed(connection: AdaptedConnection, *_: object) -> None:
 
 
 async def connect(database_url: str, *, seconds: float = STATEMENT_SECONDS) -> asyncpg.Connection:
-    """A connection of one's own, whose statements may each take `seconds`.
+    """Opens a connection of one's own, whose statements may each take `seconds`.
 
     Raises:
         OSError, TimeoutError, asyncpg.PostgresError: the database does not answer or refuses.

@@ -1,4 +1,4 @@
-"""Upkeep of the database: partitions made ahead of time, and what has served its time removed."""
+"""Upkeep of the database: makes partitions ahead of time, and removes expired rows and partitions."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -56,7 +56,7 @@ class Maintenance:
                 await asyncio.sleep(EVERY_SECONDS)
 
     async def once(self) -> None:
-        """One round; returns at once when another instance is at it."""
+        """Does one round; returns at once when another instance is at it."""
         connection = await self._connect()
         try:
             if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK):

@@ -1,4 +1,4 @@
-"""Retention: partitions whose every row has served its time are taken off and dropped, while posts go on.
+"""Retention: partitions that hold expired rows only are detached and dropped, while posts go on.
 
 A partition is marked, detached with `CONCURRENTLY` (which locks out nobody, cannot run in a transaction, and
 may be interrupted: then it is finished the next time), and dropped as a table of its own. Only what carries
@@ -40,13 +40,13 @@ _DETACHED: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """For how many days rows are kept at least; None for ever."""
+    """The numbers of days for which rows are kept at least; None for ever."""
 
     messages: int | None = None
     events: int | None = None
 
     async def apply(self, connection: asyncpg.Connection) -> None:
-        """Drops what is past its time; for one at a time, the caller holds the lock of the upkeep.
+        """Drops expired partitions; for one at a time, the caller holds the lock of the upkeep.
 
         Raises:
             TimeoutError, asyncpg.PostgresError: some of it is still there; apply it again later.
@@ -62,7 +62,7 @@ class Retention:
 
 
 async def _published(connection: asyncpg.Connection, partition: str) -> bool:
-    """Whether every event of a partition has been published: what has not been is never dropped."""
+    """Returns whether every event of a partition has been published: others are never dropped."""
     unpublished = f"SELECT count(*) FROM {partition} WHERE published_at IS NULL"  # noqa: S608  from the catalogue
     left = await connection.fetchval(unpublished)
     if left:

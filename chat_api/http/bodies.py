@@ -1,4 +1,4 @@
-"""From bytes on the wire to values that a model may look at: bounded, JSON, and without NUL or surrogates."""
+"""Reads bodies and queries into values for a model: bounded, JSON, and without NUL or surrogates."""
 
 import json
 import math
@@ -28,7 +28,7 @@ _SCALAR_ERROR: Final = "must not contain NUL, lone surrogates or numbers beyond 
 
 
 async def read_json(request: web.Request) -> Any:
-    """The JSON value in a request's body.
+    """Reads the JSON value in a request's body.
 
     Raises:
         UnsupportedMediaType, TooLarge, BadJson: it is not JSON of at most 256 KiB, or too deep.
@@ -48,7 +48,7 @@ def _is_json(request: web.Request) -> bool:
 
 
 async def read_body(request: web.Request) -> bytes:
-    """The body, of which never more than the bound is held.
+    """Reads the body, of which never more than the bound is held.
 
     Raises:
         TooLarge: it has more than 256 KiB; the rest is left unread.
@@ -73,7 +73,7 @@ async def read_body(request: web.Request) -> bytes:
 
 
 def parse_json(body: bytes) -> Any:
-    """The value that `body` writes.
+    """Returns the value that `body` writes.
 
     Raises:
         BadJson: it is not JSON in UTF-8, or nested too deeply.
@@ -82,7 +82,7 @@ def parse_json(body: bytes) -> Any:
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        _explain(body, str(error))
+        _refuse(body, str(error))
     if b"\\u0000" in body:
         refuse_bad_scalars(value)
     # Few brackets cannot nest deeply, and nearly all bodies have few.
@@ -91,8 +91,8 @@ def parse_json(body: bytes) -> Any:
     return value
 
 
-def _explain(body: bytes, reason: str) -> NoReturn:
-    """Tells JSON whose strings or numbers do not fit from what is no JSON at all."""
+def _refuse(body: bytes, reason: str) -> NoReturn:
+    """Raises ValidationFailed for JSON whose strings or numbers do not fit, BadJson for what is no JSON."""
     try:
         value = json.loads(body.decode(), parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
@@ -106,7 +106,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def refuse_bad_scalars(value: Any) -> None:
-    """Looks at every string, key and number of `value`.
+    """Checks every string, key and number of `value`.
 
     Raises:
         ValidationFailed: one holds NUL or a lone surrogate, or is not finite.
@@ -128,7 +128,7 @@ def _fits(scalar: object) -> bool:
 
 
 def fits_text(value: str) -> bool:
-    """Whether `value` has neither NUL nor a lone surrogate."""
+    """Returns whether `value` has neither NUL nor a lone surrogate."""
     return "\0" not in value and (value.isascii() or not any("\ud800" <= c <= "\udfff" for c in value))
 
 
@@ -136,7 +136,7 @@ Path = tuple[str | int, ...]
 
 
 def _scalars(value: Any) -> Iterator[tuple[Path, object]]:
-    """Every key and every value that holds no others, with its path; without recursion."""
+    """Yields every key and every value that holds no others, with its path; without recursion."""
     waiting: list[tuple[Path, Any]] = [((), value)]
     while waiting:
         path, found = waiting.pop()
@@ -159,7 +159,7 @@ def _depth(value: Any) -> int:
 
 
 def single_values(query: MultiMapping[str]) -> dict[str, str]:
-    """A query's parameters, each given once.
+    """Returns a query's parameters, each given once.
 
     Raises:
         ValidationFailed: one is given twice, or holds NUL or a lone surrogate.
@@ -182,8 +182,8 @@ def single_values(query: MultiMapping[str]) -> dict[str, str]:
     return values
 
 
-def misfits(error: ValidationError) -> ValidationFailed:
-    """What pydantic found, as callers are told: their own names for the fields, never their values."""
+def validation_problem(error: ValidationError) -> ValidationFailed:
+    """Returns pydantic's findings as callers are told: their own names for the fields, never their values."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
     return ValidationFailed(
         errors=[
@@ -194,6 +194,6 @@ def misfits(error: ValidationError) -> ValidationFailed:
 
 
 def field_path(path: Path) -> str:
-    """`("memberIds", 0)` as `memberIds.0`, in text that can be written as JSON."""
+    """Returns `("memberIds", 0)` as `memberIds.0`, in text that can be written as JSON."""
     dotted = ".".join(map(str, path))[:_MAX_PATH]
     return dotted.encode("utf-8", "backslashreplace").decode()

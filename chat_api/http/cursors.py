@@ -17,12 +17,12 @@ class Cursor:
     id: str
 
     def text(self) -> str:
-        """What callers get as `nextCursor`."""
+        """Returns the text that callers get as `nextCursor`."""
         return urlsafe_b64encode(f"{self.time.isoformat()} {self.id}".encode()).decode().rstrip("=")
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """The cursor that a caller gives back.
+        """Reads a cursor that a caller gives back.
 
         Raises:
             ValidationFailed: it is not one of ours.

@@ -1,4 +1,4 @@
-"""Endpoints: declared with their models, checked at the door, described by the same declaration.
+"""Endpoints: declared with their models, checked before they are called, described by the same declaration.
 
 A route module makes `Endpoints("Chats")` and decorates its handlers; `add_endpoints` puts them into an
 application. A handler gets a `Call` in which everything has been checked, and answers or raises a `Problem`.
@@ -26,7 +26,7 @@ _PATH_PARAMETER: Final = re.compile(r"\{(\w+)\}")
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls, as the access token says; `expires_at` (Unix seconds) is when the token does."""
+    """The user who calls, as the access token says; the token expires at `expires_at` (Unix seconds)."""
 
     user_id: str
     session_id: str
@@ -39,10 +39,10 @@ NOBODY: Final = Caller(user_id="", session_id="", name="", expires_at=0)
 
 
 class Authenticator(Protocol):
-    """Knows callers by their tokens."""
+    """Authenticates callers by their tokens."""
 
-    async def caller(self, authorization: str | None, *, session_checked: bool) -> Caller:
-        """Who sends this `Authorization` header; `session_checked`: the endpoint asks for ended sessions.
+    async def authenticate(self, authorization: str | None, *, session_checked: bool) -> Caller:
+        """Returns the sender of an `Authorization` header; `session_checked`: the endpoint does that itself.
 
         Raises:
             TokenMissing, TokenInvalid, TokenExpired, Unavailable: nobody who may call, or not known now.
@@ -71,7 +71,7 @@ Operation = Callable[[Call[B, Q]], Awaitable[web.StreamResponse]]
 
 
 class Declared(TypedDict, total=False):
-    """What an endpoint says of itself beside its path, body and query.
+    """The declaration of an endpoint, beside its path, body and query.
 
     Attributes:
         answers: the model of each status it answers with; None for no body.
@@ -164,7 +164,7 @@ def add_endpoints(app: web.Application, groups: Sequence[Endpoints], *, authenti
     paths = {endpoint.path for group in groups for endpoint in group.all}
     for group in groups:
         for endpoint in group.all:
-            handler = _door(endpoint, authenticator)
+            handler = _handler(endpoint, authenticator)
             pattern = _pattern(endpoint.path, paths)
             if endpoint.method == "GET":
                 app.router.add_get(pattern, handler)
@@ -173,9 +173,10 @@ def add_endpoints(app: web.Application, groups: Sequence[Endpoints], *, authenti
 
 
 def _pattern(path: str, paths: Collection[str]) -> str:
-    """The path as the router matches it. A word that stands beside an id in another path is no id there.
+    """Returns the path as the router matches it.
 
-    So DELETE `/api/chat/messages` is 405 and not a missing chat.
+    A word that stands beside an id in another path is no id there. So DELETE `/api/chat/messages` is 405
+    and not a missing chat.
     """
 
     def parameter(name: re.Match[str]) -> str:
@@ -190,17 +191,17 @@ def _pattern(path: str, paths: Collection[str]) -> str:
 def answer(
     status: int, content: BaseModel | bytes | None = None, headers: Mapping[str, str] | None = None
 ) -> web.Response:
-    """An answer: a model, JSON bytes made already, or nothing."""
+    """Makes an answer of a model, of JSON bytes made already, or of nothing."""
     if content is None:
         return web.Response(status=status, headers=headers)
     body = content if isinstance(content, bytes) else content.model_dump_json(by_alias=True).encode()
     return web.Response(status=status, body=body, headers=headers, content_type="application/json")
 
 
-def _door(
+def _handler(
     endpoint: Endpoint, authenticator: Authenticator
 ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-    """What a request passes on its way to the operation: token, path, headers, query, body."""
+    """Returns what checks a request before it calls the operation: token, path, headers, query, body."""
     declared, operation, body_model = endpoint.declared, endpoint.operation, endpoint.body
     is_open = declared.get("open", False)
     session_checked = declared.get("session_checked", False)
@@ -212,7 +213,7 @@ def _door(
         caller = NOBODY
         if not is_open:
             authorization = request.headers.get("Authorization")
-            caller = await authenticator.caller(authorization, session_checked=session_checked)
+            caller = await authenticator.authenticate(authorization, session_checked=session_checked)
         path = path_values(request) if has_parameters else _NO_PARAMETERS
         headers = read_headers(request)
         query = read_query(request)

@@ -1,4 +1,4 @@
-"""The middleware that turns whatever goes wrong in a call into a problem."""
+"""The middleware that answers every failure of a call with a problem."""
 
 from http import HTTPStatus
 
@@ -24,13 +24,13 @@ from shared.auth.jwks import KeysUnavailableError
 
 log = structlog.get_logger()
 
-_PASSING_SQLSTATES = ("08", "53", "57", "40", "25006", "25P03", "55P03")
+_TRANSIENT_SQLSTATES = ("08", "53", "57", "40", "25006", "25P03", "55P03")
 """Connection lost, resources short, shut down, serialization or deadlock, read-only replica, silent for too
 long in a transaction, lock not got."""
 
 
 def problems_middleware() -> Middleware:
-    """Answers problems for `Problem`, aiohttp's own refusals, a database that is away, and bugs."""
+    """Returns what answers `Problem`, aiohttp's own refusals, a dependency that is away, and bugs."""
 
     @web.middleware
     async def answer_problems(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -72,26 +72,26 @@ def _with_its_status(status: HTTPStatus) -> web.Response:
 
 
 def _unexpected(error: Exception, request: web.Request) -> Problem:
-    if passes(error):
+    if is_transient(error):
         log.warning("http.unavailable", method=request.method, path=request.path, error=repr(error)[:500])
         return Unavailable()
     log.error("http.failed", method=request.method, path=request.path, exc_info=error)
     return Internal()
 
 
-def passes(error: BaseException) -> bool:
-    """Whether a dependency is away for the moment, so that the same call may succeed soon."""
+def is_transient(error: BaseException) -> bool:
+    """Returns whether a dependency is away for the moment, so that the same call may succeed soon."""
     match error:
         case PoolTimeoutError() | InterfaceError() | RedisError() | KeysUnavailableError():
             return True
         case DBAPIError(connection_invalidated=True):
             return True
         case DBAPIError(orig=BaseException() as cause):
-            return passes(cause) or _sqlstate(cause).startswith(_PASSING_SQLSTATES)
+            return is_transient(cause) or _sqlstate(cause).startswith(_TRANSIENT_SQLSTATES)
         case asyncpg.InterfaceError() | asyncpg.InternalClientError() | OSError():  # so is TimeoutError
             return True
         case asyncpg.PostgresError():
-            return _sqlstate(error).startswith(_PASSING_SQLSTATES)
+            return _sqlstate(error).startswith(_TRANSIENT_SQLSTATES)
         case _:
             return False
 

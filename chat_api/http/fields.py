@@ -1,4 +1,4 @@
-"""What the API's models share: camelCase names, and the types whose bounds the contract gives.
+"""Common ground of the API's models: camelCase names, and the types whose bounds the contract gives.
 
 A model validates and describes itself: OpenAPI is made from these.
 """
@@ -25,7 +25,7 @@ MAX_OBJECT_BYTES: Final = 16 * 1024
 MAX_SEQ: Final = 2**53 - 1
 """Larger integers are not exact in JavaScript."""
 NO_NUL: Final = r"^[^\u0000]*$"
-"""How a schema says that NUL does not fit; `decoding` is what refuses it, before any model looks."""
+"""How a schema says that NUL does not fit; `bodies` refuses it, before any model looks."""
 
 
 class ApiModel(BaseModel):
@@ -47,7 +47,7 @@ class ApiModel(BaseModel):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SchemaNote:
-    """Adds to how a type is described, not to what fits it."""
+    """A note that adds to a type's description, not to what fits it."""
 
     said: Mapping[str, Any]
 

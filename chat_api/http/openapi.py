@@ -70,7 +70,7 @@ _JSON_VALUE: Final = {
 
 
 class _Untitled(GenerateJsonSchema):
-    """A field's name is title enough."""
+    """Schemas without titles: a field's name is title enough."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - as overridden
         return False
@@ -108,7 +108,7 @@ class _Schemas:
 
 
 def openapi(groups: Sequence[Endpoints], *, version: str) -> dict[str, Any]:
-    """The API's description, as JSON values."""
+    """Returns the API's description, as JSON values."""
     schemas = _Schemas(groups)
     paths: dict[str, dict[str, Any]] = {}
     for group in groups:
@@ -197,7 +197,7 @@ def _responses(endpoint: Endpoint, schemas: _Schemas) -> dict[str, Any]:
 
 
 def _problems(endpoint: Endpoint) -> Iterator[type[Problem]]:
-    """What it may answer: its own, and what its door may."""
+    """Yields the problems that it may answer: its own, and those of the checks before it."""
     yield from endpoint.declared.get("problems", ())
     if not endpoint.declared.get("open"):
         yield from (TokenMissing, TokenInvalid, TokenExpired)
@@ -210,7 +210,7 @@ def _problems(endpoint: Endpoint) -> Iterator[type[Problem]]:
 
 def _problem_response(status: int, problems: Sequence[type[Problem]]) -> dict[str, Any]:
     response: dict[str, Any] = {
-        "description": "\n".join(f"- `{problem.code}`: {problem.__doc__}" for problem in problems),
+        "description": "\n".join(f"- `{problem.code}`: {problem.explanation()}" for problem in problems),
         "content": {PROBLEM_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
     }
     if status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
@@ -220,7 +220,7 @@ def _problem_response(status: int, problems: Sequence[type[Problem]]) -> dict[st
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """A query parameter is left out, never null."""
+    """Returns the schema of a query parameter, which is left out, never null."""
     kinds = [kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}]
     bare = {key: value for key, value in schema.items() if key not in {"title", "description", "anyOf"}}
     if bare.get("default", ...) is None:

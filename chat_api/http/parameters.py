@@ -1,4 +1,4 @@
-"""What a request says beside its body: path, query and headers, checked as the endpoint declares them."""
+"""Path, query and headers of a request, checked as the endpoint declares them."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -7,7 +7,7 @@ from typing import Any, Final, get_args
 from aiohttp import web
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from chat_api.http.bodies import field_path, fits_text, misfits, single_values
+from chat_api.http.bodies import field_path, fits_text, single_values, validation_problem
 from chat_api.http.problems import FieldError, NotFound, ValidationFailed
 from shared.ids import canonical_uuid
 
@@ -16,7 +16,7 @@ _MAX_USER_ID: Final = 255
 
 
 def validated(model: type[BaseModel], value: Any) -> BaseModel:
-    """The value as `model` has it: strictly typed, fields by the names that callers write.
+    """Returns the value as `model` has it: strictly typed, fields by the names that callers write.
 
     Raises:
         ValidationFailed: it does not fit.
@@ -24,11 +24,11 @@ def validated(model: type[BaseModel], value: Any) -> BaseModel:
     try:
         return model.model_validate(value, strict=True, by_alias=True, by_name=False)
     except ValidationError as error:
-        raise misfits(error) from None
+        raise validation_problem(error) from None
 
 
 def path_values(request: web.Request) -> Mapping[str, str]:
-    """The path's parameters. What cannot be an id is the id of nothing.
+    """Returns the path's parameters; a value that cannot be an id is the id of nothing.
 
     Raises:
         NotFound: one is not a UUID, or not a text that could be a user's id.
@@ -47,7 +47,7 @@ def path_values(request: web.Request) -> Mapping[str, str]:
 
 
 def query_reader(model: type[BaseModel] | None) -> Callable[[web.Request], BaseModel | None]:
-    """Reads a query into `model`; an endpoint without one takes no parameters."""
+    """Returns what reads a query into `model`; an endpoint without one takes no parameters."""
     if model is None:
         return _no_query
     integers = {
@@ -67,7 +67,7 @@ def query_reader(model: type[BaseModel] | None) -> Callable[[web.Request], BaseM
 
 
 def _has_integer(annotation: Any) -> bool:
-    """Whether it is int, alone or in a union, bare or with bounds (Annotated)."""
+    """Returns whether it is int, alone or in a union, bare or with bounds (Annotated)."""
     return annotation is int or any(_has_integer(part) for part in get_args(annotation))
 
 
@@ -80,7 +80,7 @@ def _no_query(request: web.Request) -> None:
 
 
 def header_reader(types: Mapping[str, Any]) -> Callable[[web.Request], Mapping[str, str]]:
-    """Reads the headers of these names that were sent, each of which has to fit its type."""
+    """Returns what reads the headers of these names that were sent; each has to fit its type."""
     adapters = {name: TypeAdapter[str](kind) for name, kind in types.items()}
 
     def read(request: web.Request) -> Mapping[str, str]:

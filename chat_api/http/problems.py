@@ -1,6 +1,7 @@
 """Every way in which a call can fail, as callers are told: RFC 9457 problem details.
 
-A class's docstring is the detail that callers read unless the raiser knows better.
+A class's docstring (or its `words`, where it has some) is the detail that callers read unless the raiser
+knows better.
 """
 # ruff: noqa: N818 - these name what the caller reads, and are raised to say it
 
@@ -15,7 +16,7 @@ PROBLEM_TYPE = "application/problem+json"
 
 
 class FieldError(TypedDict):
-    """What does not fit: the field's path as the caller wrote it (`memberIds.0`), and why."""
+    """A field that does not fit: its path as the caller wrote it (`memberIds.0`), and why."""
 
     field: str
     message: str
@@ -27,6 +28,7 @@ class Problem(Exception):
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal"
     title: ClassVar[str] = "Internal error"
+    words: ClassVar[str] = ""
 
     def __init__(
         self,
@@ -35,13 +37,18 @@ class Problem(Exception):
         errors: Sequence[FieldError] = (),
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        self.detail = detail or type(self).__doc__ or self.title
+        self.detail = detail or self.explanation()
         super().__init__(self.detail)
         self.errors = list(errors)
         self.headers: CIMultiDict[str] = CIMultiDict(headers or {})
 
+    @classmethod
+    def explanation(cls) -> str:
+        """Returns the detail of one that is raised without."""
+        return cls.words or cls.__doc__ or cls.title
+
     def response(self) -> web.Response:
-        """The answer: `{type, title, status, detail, code, errors?}`."""
+        """Makes the answer: `{type, title, status, detail, code, errors?}`."""
         return problem_response(
             status=self.status,
             code=self.code,
@@ -61,8 +68,8 @@ def problem_response(
     errors: Sequence[FieldError] = (),
     headers: Mapping[str, str] | None = None,
 ) -> web.Response:
-    """A problem as it goes over the wire; its `type` leads to its entry on the API's own page."""
-    said: dict[str, object] = {
+    """Makes a problem as it goes over the wire; its `type` leads to its entry on the API's own page."""
+    body: dict[str, object] = {
         "type": f"/docs#problem-{code}",
         "title": title,
         "status": status,
@@ -70,9 +77,9 @@ def problem_response(
         "code": code,
     }
     if errors:
-        said["errors"] = list(errors)
+        body["errors"] = list(errors)
     return web.Response(
-        status=status, body=orjson.dumps(said), content_type=PROBLEM_TYPE, headers=headers or None
+        status=status, body=orjson.dumps(body), content_type=PROBLEM_TYPE, headers=headers or None
     )
 
 
@@ -164,9 +171,10 @@ class UnsupportedMediaType(Problem):
 
 
 class ValidationFailed(Problem):
-    """What was sent does not fit; errors says where."""
+    """The request does not fit its endpoint; `errors` says where."""
 
     status, code, title = 422, "validation_failed", "Validation failed"
+    words = "What was sent does not fit; errors says where."
 
 
 class RateLimited(Problem):
@@ -191,7 +199,7 @@ class Unavailable(Problem):
         super().__init__(detail, headers={"Retry-After": str(max(1, retry_after))})
 
     def response(self) -> web.Response:
-        """The answer, with which the connection ends: the next may lead to an instance that is well."""
+        """Makes the answer, with which the connection ends: the next may lead to an instance that is well."""
         answer = super().response()
         answer.force_close()
         return answer
@@ -204,9 +212,10 @@ class IdempotencyMismatch(Problem):
 
 
 class ReplyNotFound(Problem):
-    """What replyTo names is not a message of this chat."""
+    """The message that `replyTo` names is not one of this chat."""
 
     status, code, title = 422, "reply_not_found", "Reply not found"
+    words = "What replyTo names is not a message of this chat."
 
 
 class OwnerCannotLeave(Problem):

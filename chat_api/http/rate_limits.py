@@ -1,4 +1,4 @@
-"""How often the API lets something be done. Generous: a program that behaves never meets them."""
+"""Rate limits of the API. Generous: a program that behaves never meets them."""
 
 import math
 from collections.abc import Hashable
@@ -27,7 +27,7 @@ class Limits:
 
     @classmethod
     def of(cls, *, on: bool) -> Self:
-        """The limits, or none with `RATE_LIMITS=off`."""
+        """Makes the limits, which limit nothing with `RATE_LIMITS=off`."""
         return cls(
             failed_logins=RateLimit(rate=10 / 60, burst=10, on=on),
             failed_logins_anywhere=RateLimit(rate=100 / 60, burst=100, on=on),
@@ -36,16 +36,16 @@ class Limits:
         )
 
 
-def take(limit: RateLimit, key: Hashable) -> None:
-    """Takes one.
+def enforce(limit: RateLimit, key: Hashable) -> None:
+    """Counts one call for `key`.
 
     Raises:
-        RateLimited: there is none now.
+        RateLimited: it is beyond the limit; then it does not count.
     """
-    refuse_for(limit.take(key))
+    _refuse_for(limit.take(key))
 
 
-def refuse_for(seconds: float) -> None:
+def _refuse_for(seconds: float) -> None:
     """Refuses a call that has to wait.
 
     Raises:
@@ -56,7 +56,7 @@ def refuse_for(seconds: float) -> None:
 
 
 class FailedLogins:
-    """Failures to log in with `name` from `address`, and from anywhere."""
+    """The failures to log in with `name` from `address`, and from anywhere."""
 
     def __init__(self, limits: Limits, name: str, address: str) -> None:
         self._counted: tuple[tuple[RateLimit, Hashable], ...] = (
@@ -65,18 +65,18 @@ class FailedLogins:
         )
 
     def check(self) -> None:
-        """Nothing where one more try is allowed.
+        """Refuses one more try where there were too many failures.
 
         Raises:
-            RateLimited: it is not now.
+            RateLimited: there were.
         """
-        refuse_for(max(limit.wait(key) for limit, key in self._counted))
+        _refuse_for(max(limit.wait(key) for limit, key in self._counted))
 
     def count(self) -> None:
-        """One more failure.
+        """Counts one more failure.
 
         Raises:
             RateLimited: there were too many meanwhile.
         """
         for limit, key in self._counted:
-            take(limit, key)
+            enforce(limit, key)

@@ -16,7 +16,7 @@ SOURCE = "/roomcast/api"
 
 
 def chat_changed(type_: str, name: str, chat_id: str, seen: Iterable[tuple[str, str]]) -> list[Event]:
-    """One event a member, as each sees the chat. `seen`: pairs of user id and the chat's JSON."""
+    """Makes one event a member, as each sees the chat. `seen`: pairs of user id and the chat's JSON."""
     return [
         _event(type_, name=name, subject=chat_id, rooms=(user_room(user),), body=body.encode())
         for user, body in seen
@@ -24,7 +24,7 @@ def chat_changed(type_: str, name: str, chat_id: str, seen: Iterable[tuple[str, 
 
 
 def chat_deleted(chat_id: str, users: Sequence[str]) -> Event:
-    """`chat-deleted` for every member."""
+    """Makes `chat-deleted` for every member."""
     return _event(
         events.CHAT_DELETED,
         name="chat-deleted",
@@ -35,7 +35,7 @@ def chat_deleted(chat_id: str, users: Sequence[str]) -> Event:
 
 
 def member_changed(type_: str, name: str, chat_id: str, user_id: str, body: str) -> Event:
-    """`member-added` or `member-removed` for the chat and for the member's own devices."""
+    """Makes `member-added` or `member-removed` for the chat and for the member's own devices."""
     return _event(
         type_, name=name, subject=chat_id, rooms=(chat_room(chat_id), user_room(user_id)), body=body.encode()
     )
@@ -52,7 +52,7 @@ def message_created(
     request_id: str,
     traceparent: str,
 ) -> Event:
-    """`new-msg` for the chat, and `chat-activity` for its members; as the SQL that stores it records it."""
+    """Makes `new-msg` for the chat and `chat-activity` for its members, as `store_posts` records it."""
     return Event(
         type=events.MESSAGE_CREATED,
         body=body,
@@ -70,12 +70,12 @@ def message_created(
 
 
 def message_changed(type_: str, name: str, chat_id: str, body: str) -> Event:
-    """`msg-updated` or `msg-deleted` for the chat."""
+    """Makes `msg-updated` or `msg-deleted` for the chat."""
     return _event(type_, name=name, subject=chat_id, rooms=(chat_room(chat_id),), body=body.encode())
 
 
 def chat_read(chat_id: str, user_id: str, seq: int) -> Event:
-    """`read` for the chat."""
+    """Makes `read` for the chat."""
     body = orjson.dumps({"chatId": chat_id, "userId": user_id, "seq": seq})
     return _event(events.CHAT_READ, name="read", subject=chat_id, rooms=(chat_room(chat_id),), body=body)
 
@@ -83,7 +83,7 @@ def chat_read(chat_id: str, user_id: str, seq: int) -> Event:
 def reply_ended(
     chat_id: str, reply_id: str, reply_to: str, status: str, data: dict[str, str], attempt: int
 ) -> Event:
-    """The last `ai-status` of a reply; it follows the message that the reply became."""
+    """Makes the last `ai-status` of a reply; it follows the message that the reply became."""
     body = orjson.dumps(
         {
             "chatId": chat_id,
@@ -100,9 +100,9 @@ def reply_ended(
 
 
 def last_chunks(chat_id: str, reply_id: str, kept: Kept) -> list[Event]:
-    """The last chunk of a cancelled reply, if any, once more.
+    """Makes the last chunk of a cancelled reply, if any, once more.
 
-    Its worker may have died, or be slow, before it was sent; whoever had it gets no repeat.
+    Its worker may have died, or be slow, before it was sent; gateways that had it drop the repeat by its id.
     """
     if not kept.texts:
         return []
@@ -121,9 +121,11 @@ def last_chunks(chat_id: str, reply_id: str, kept: Kept) -> list[Event]:
 
 
 def cancel_requested(chat_id: str, reply_id: str, user_id: str) -> Event:
-    """A member wants a reply to end where it is: for the workers."""
-    asked = ReplyCancelRequested(reply_id=reply_id, chat_id=chat_id, user_id=user_id)
-    return _event(events.REPLY_CANCEL_REQUESTED, name="", subject=reply_id, rooms=(), body=asked.json_bytes())
+    """Makes the workers' order to end a reply where it is, as a member wants."""
+    request = ReplyCancelRequested(reply_id=reply_id, chat_id=chat_id, user_id=user_id)
+    return _event(
+        events.REPLY_CANCEL_REQUESTED, name="", subject=reply_id, rooms=(), body=request.json_bytes()
+    )
 
 
 def _event(type_: str, *, name: str, subject: str, rooms: tuple[str, ...], body: bytes) -> Event:

@@ -1,7 +1,7 @@
-"""Which stored events may be published again, and as what.
+"""Replay: tells which stored events may be published again, and in which form.
 
-Whoever has an event passes over it when it comes again, by its id; but gateways and clients remember the
-latest only. So what is no longer so (a former title, an older wording of a message, a member who has come
+Consumers drop an event that comes again, by its id; but gateways and clients remember the latest ids only.
+So what is no longer so (a former title, an older wording of a message, a member who has come
 back, a reply that nobody waits for) is told apart from what still is.
 """
 
@@ -72,7 +72,7 @@ async def replayable(
     ids: Sequence[str] | None = None,
     up_to: int = _EVERY,
 ) -> AsyncIterator[list[Replayable]]:
-    """Pages of the published events that are meant, in order, up to a position.
+    """Yields pages of the published events that are meant, in order, up to a position.
 
     What is unpublished is the relay's to publish, in its turn.
     """
@@ -83,12 +83,12 @@ async def replayable(
 
 
 def _as_now(event: Event, *, latest: bool) -> Event:
-    """A message that is not its chat's last any more goes to the chat alone: chat lists show a later one."""
+    """Returns the event to publish: an older message for the chat alone, as chat lists show a later one."""
     return event if latest or event.type != MESSAGE_CREATED else replace(event, users=())
 
 
 async def awaited(connection: asyncpg.Connection, replies: Sequence[str]) -> set[str]:
-    """Which of these replies somebody waits for."""
+    """Returns those of these replies that somebody waits for."""
     rows = await connection.fetch(
         "SELECT id::text FROM replies WHERE id::text = ANY ($1) AND status = 'requested'", list(replies)
     )

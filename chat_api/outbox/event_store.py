@@ -13,7 +13,7 @@ from shared.events import Event
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which events are meant; None and empty leave open.
+    """A choice of events; None and empty leave open.
 
     Attributes:
         chat: a chat's id: events about it, into its room, and requests for replies in it.
@@ -70,7 +70,7 @@ _RECENT: Final = (
 
 
 def stored(row: asyncpg.Record) -> StoredEvent:
-    """The event of a whole row of `events`."""
+    """Returns the event of a whole row of `events`."""
     return StoredEvent(row["position"], row["published_at"], event_of(row))
 
 
@@ -81,29 +81,29 @@ class EventStore:
         self._connection = connection
 
     async def before(self, which: Filter, position: int, limit: int) -> list[StoredEvent]:
-        """The last ones below `position`, oldest first."""
+        """Returns the last ones below `position`, oldest first."""
         return [stored(row) for row in reversed(await self._rows(_BEFORE, which, position, limit))]
 
     async def after(self, which: Filter, position: int, limit: int) -> list[StoredEvent]:
-        """The first ones above `position`, oldest first."""
+        """Returns the first ones above `position`, oldest first."""
         return [stored(row) for row in await self._rows(_AFTER, which, position, limit)]
 
     async def at(self, which: Filter, positions: Sequence[int]) -> list[StoredEvent]:
-        """Those at `positions`."""
+        """Returns those at `positions`."""
         return [stored(row) for row in await self._rows(_AT, which, positions)]
 
     async def get(self, event_id: str) -> StoredEvent | None:
-        """The event with this id; None when there is none."""
+        """Returns the event with this id; None when there is none."""
         rows = await self._connection.fetch(_BY_ID, event_id)
         return stored(rows[-1]) if rows else None
 
     async def last(self) -> int:
-        """The highest position; 0 when there is none."""
+        """Returns the highest position; 0 when there is none."""
         position: int = await self._connection.fetchval("SELECT coalesce(max(position), 0) FROM events")
         return position
 
     async def positions(self, above: int, also: Sequence[int], limit: int) -> list[int]:
-        """The positions above one, and those of `also` that are there, lowest first."""
+        """Returns the positions above one, and those of `also` that are there, lowest first."""
         return [row["position"] for row in await self._connection.fetch(_RECENT, above, also, limit)]
 
     async def _rows(self, query: str, which: Filter, *more: object) -> list[asyncpg.Record]:

@@ -1,4 +1,4 @@
-"""What waits: events that the relay has yet to publish, and dead letters that wait for an operator.
+"""Gauges of what waits: events that the relay has yet to publish, and dead letters.
 
 Each API instance looks for itself, whether it relays or not, so that the figures are there when nobody leads:
 of several instances, take the highest.
@@ -43,10 +43,10 @@ _UNPUBLISHED: Final = (
 
 
 class DeadLetterBox(Protocol):
-    """Where the dead letters are."""
+    """The dead letters, as the gauges need them."""
 
     async def count_dead_letters(self) -> int:
-        """How many there are.
+        """Returns how many there are.
 
         Raises:
             BusUnavailableError: not known now.
@@ -54,7 +54,7 @@ class DeadLetterBox(Protocol):
 
 
 class Backlog:
-    """Keeps the gauges above true."""
+    """Keeps the gauges up to date."""
 
     def __init__(self, connect: Callable[[], Awaitable[asyncpg.Connection]], letters: DeadLetterBox) -> None:
         self._connect = connect

@@ -1,4 +1,4 @@
-"""The outbox: events written in the transaction of what they tell, to be published by the relay."""
+"""Recording: events are written in the transaction of the change that they tell of."""
 
 import asyncio
 from dataclasses import dataclass
@@ -47,13 +47,13 @@ async def record(connection: AsyncConnection, *events: Event) -> None:
 
 
 async def record_quietly(connection: AsyncConnection, *events: Event) -> None:
-    """The same for a transaction that gives the relay its hint otherwise, as `append_message` does."""
+    """Does the same for a transaction that notifies the relay otherwise, as `append_message` does."""
     if events:
         await connection.execute(insert(events_table), [_row(event) for event in events])
 
 
 async def published(engine: AsyncEngine, event: Event, *, seconds: float) -> bool:
-    """Waits until an event that was recorded is on the bus, for `seconds` at most; whether it is."""
+    """Waits until an event that was recorded is on the bus, for `seconds` at most; returns whether it is."""
     asked = {"id": event.id, "time": datetime.fromisoformat(event.time)}
     try:
         async with asyncio.timeout(seconds):
@@ -86,7 +86,7 @@ def _row(event: Event) -> dict[str, object]:
 
 
 def event_of(row: asyncpg.Record) -> Event:
-    """The event that a row of `events` holds."""
+    """Returns the event that a row of `events` holds."""
     return Event(
         type=row["type"],
         body=row["body"].encode(),
@@ -105,5 +105,5 @@ def event_of(row: asyncpg.Record) -> Event:
 
 
 def recorded_of(row: asyncpg.Record) -> Recorded:
-    """The same, with its place."""
+    """Returns the event of a row with its place."""
     return Recorded(row["position"], row["time"], event_of(row))

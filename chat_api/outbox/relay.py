@@ -64,7 +64,7 @@ class Relay:
         """Takes events that have been committed, in order; they go at once if nothing is in the way."""
         positions = [each.position for each in recorded]
         if self._idle and not (self._offered or self._look_is_due()) and self._gaps.is_next(positions):
-            self._gaps.take(positions)
+            self._gaps.advance(positions)
             self._in_flight.send(recorded)
         else:
             self._offered += recorded
@@ -112,7 +112,7 @@ class Relay:
         positions = [each.position for each in self._offered]
         following: Sequence[Recorded] = ()
         if not due and self._gaps.is_next(positions):
-            self._gaps.take(positions)
+            self._gaps.advance(positions)
             following, self._offered = self._offered, []
         elif due or self._offered:
             await self._drain()
@@ -166,7 +166,7 @@ class Relay:
         self._hinted |= look.is_full
         found = {each.event.id for each in look.recorded}  # it may see what has been offered meanwhile
         self._offered = [each for each in self._offered if each.event.id not in found]
-        self._gaps.looked(
+        self._gaps.observe(
             [each.position for each in look.recorded],
             oldest_running=look.oldest_running,
             next_transaction=look.next_transaction,

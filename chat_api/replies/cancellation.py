@@ -18,7 +18,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chat_api.chats.membership import lock_chat
-from chat_api.http.error_middleware import passes
+from chat_api.http.error_middleware import is_transient
 from chat_api.http.problems import NotFound, ReplyFinished
 from chat_api.outbox import announcements
 from chat_api.outbox.record import record, record_quietly
@@ -38,7 +38,9 @@ LOOK_SECONDS: Final = 0.5
 AT_ONCE: Final = 100
 ENDING_AT_ONCE: Final = 4
 
-_ASK: Final = text("UPDATE replies SET cancel_requested_at = now() WHERE id = CAST(:reply AS uuid)")
+_MARK_CANCELLED: Final = text(
+    "UPDATE replies SET cancel_requested_at = now() WHERE id = CAST(:reply AS uuid)"
+)
 _OVERDUE: Final = text(
     "SELECT id::text, chat_id::text, cancel_requested_at < now() - make_interval(secs => :lost) AS lost "
     "FROM replies WHERE status = 'requested' AND cancel_requested_at < now() - make_interval(secs => :late) "
@@ -47,7 +49,7 @@ _OVERDUE: Final = text(
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _PendingEnd:
     """A reply that was cancelled here; it ends at `due` (monotonic) with what is `kept`."""
 
     chat_id: str
@@ -62,11 +64,11 @@ class Cancellation:
     def __init__(self, engine: AsyncEngine, drafts: Drafts) -> None:
         self._engine = engine
         self._drafts = drafts
-        self._asked: asyncio.Queue[_Asked] = asyncio.Queue()
+        self._pending: asyncio.Queue[_PendingEnd] = asyncio.Queue()
         self._ending = asyncio.Semaphore(ENDING_AT_ONCE)
 
     async def cancel(self, user_id: str, chat_id: str, reply_id: str) -> None:
-        """Has a reply end where it is, for any member; one that was cancelled before stays so.
+        """Ends a reply where it is, for any member; one that was cancelled before stays so.
 
         Raises:
             NotFound: no such reply in the chat, or no such chat for the user.
@@ -80,7 +82,7 @@ class Cancellation:
             if reply.cancelling or reply.status == "cancelled":
                 return
             if reply.being_written:
-                await connection.execute(_ASK, {"reply": reply_id})
+                await connection.execute(_MARK_CANCELLED, {"reply": reply_id})
                 await record(connection, announcements.cancel_requested(chat_id, reply_id, user_id))
             elif reply.status == "queued":
                 await cancel(connection, reply, "")
@@ -92,13 +94,13 @@ class Cancellation:
             note_ended("cancelled", chat_id=chat_id, reply_id=reply_id)
 
     async def run(self) -> None:
-        """Ends the cancelled replies of which no worker says anything soon, until cancelled itself."""
+        """Ends the cancelled replies that no worker ends in time, until cancelled itself."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._look())
+            tasks.create_task(self._end_overdue_regularly())
             while True:
-                asked = await self._asked.get()
-                await asyncio.sleep(asked.due - monotonic())
-                tasks.create_task(self._end_in_time(asked))
+                pending = await self._pending.get()
+                await asyncio.sleep(pending.due - monotonic())
+                tasks.create_task(self._end_in_time(pending))
 
     async def end_overdue(self, *, answer_seconds: float = LATE_SECONDS) -> None:
         """Ends those whose worker has had `answer_seconds`."""
@@ -121,19 +123,19 @@ class Cancellation:
         except DraftsUnavailableError as error:
             log.warning("cancellation.draft_unknown", reply_id=reply_id, reason=repr(error.__cause__))
         else:
-            self._asked.put_nowait(_Asked(chat_id, reply_id, kept, due))
+            self._pending.put_nowait(_PendingEnd(chat_id, reply_id, kept, due))
 
-    async def _look(self) -> None:
+    async def _end_overdue_regularly(self) -> None:
         while True:
-            with _waiting_for_the_database():
+            with _tolerating_outages():
                 await self.end_overdue()
             raise_if_cancelled()
             await asyncio.sleep(LOOK_SECONDS)
 
-    async def _end_in_time(self, asked: "_Asked") -> None:
+    async def _end_in_time(self, pending: "_PendingEnd") -> None:
         async with self._ending:
-            with _waiting_for_the_database():
-                await self._end(asked.chat_id, asked.reply_id, asked.kept)
+            with _tolerating_outages():
+                await self._end(pending.chat_id, pending.reply_id, pending.kept)
 
     async def _end(self, chat_id: str, reply_id: str, kept: Kept) -> None:
         async with self._engine.begin() as connection:
@@ -149,11 +151,11 @@ class Cancellation:
 
 
 @contextmanager
-def _waiting_for_the_database() -> Iterator[None]:
-    """What fails as the database is away is tried again with the next look."""
+def _tolerating_outages() -> Iterator[None]:
+    """Logs what fails as the database is away: the next look tries it again."""
     try:
         yield
     except Exception as error:
-        if not passes(error):
+        if not is_transient(error):
             raise
         log.warning("cancellation.database_away", error=repr(error)[:500])

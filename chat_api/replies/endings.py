@@ -1,4 +1,4 @@
-"""How a reply ends, and the next one's turn comes: each function is a part of the caller's transaction.
+"""Ending a reply, and requesting the next in turn: each function is a part of the caller's transaction.
 
 What a reply became is the chat's next message; its last `ai-status` follows that message.
 """
@@ -62,18 +62,18 @@ class Reply:
 
     @property
     def being_written(self) -> bool:
-        """Whether a worker has it, or will."""
+        """True while a worker has it, or will."""
         return self.status == "requested"
 
 
 async def locked_reply(connection: AsyncConnection, chat_id: str, reply_id: str) -> Reply | None:
-    """The reply, its chat locked until the transaction ends; None when there is no such reply in the chat."""
+    """Locks the chat until the transaction ends; returns the reply, None when it is not of this chat."""
     await connection.execute(_LOCK, {"chat": chat_id})
     return await reply_of(connection, chat_id, reply_id)
 
 
 async def reply_of(connection: AsyncConnection, chat_id: str, reply_id: str) -> Reply | None:
-    """The same for a caller who has locked the chat."""
+    """Returns the reply to a caller who has locked the chat; None when it is not of this chat."""
     found = await connection.execute(_REPLY, {"reply": reply_id, "chat": chat_id})
     row = found.mappings().one_or_none()
     return None if row is None else Reply(**row)
@@ -82,11 +82,11 @@ async def reply_of(connection: AsyncConnection, chat_id: str, reply_id: str) -> 
 async def complete(
     connection: AsyncConnection, reply: Reply, content: str, metadata: dict[str, Any] | None, attempt: int = 1
 ) -> str:
-    """The reply is the chat's next message; one that was cancelled in time says so. What it ended as."""
+    """Stores the reply as the chat's next message; returns its outcome, `cancelled` if it was in time."""
     if reply.cancelling:
         return await cancel(connection, reply, content, metadata, attempt)
     await _append(connection, reply, id=reply.id, role="AI", content=content, metadata=metadata)
-    await _end(connection, reply, "finished", told="completed", attempt=attempt)
+    await _end(connection, reply, "finished", announced="completed", attempt=attempt)
     return "finished"
 
 
@@ -97,10 +97,10 @@ async def cancel(
     metadata: dict[str, Any] | None = None,
     attempt: int = 1,
 ) -> str:
-    """The reply is what was written of it, maybe nothing. What it ended as."""
+    """Stores what was written of the reply, maybe nothing; returns its outcome."""
     marked = {**(metadata or {}), "cancelled": True}
     await _append(connection, reply, id=reply.id, role="AI", content=content, metadata=marked)
-    await _end(connection, reply, "cancelled", told="cancelled", attempt=attempt)
+    await _end(connection, reply, "cancelled", announced="cancelled", attempt=attempt)
     return "cancelled"
 
 
@@ -111,7 +111,7 @@ async def fail(
     metadata: dict[str, Any] | None = None,
     attempt: int = 1,
 ) -> str:
-    """There is no reply, which a SYSTEM message says. What it ended as."""
+    """Stores a SYSTEM message saying that there is no reply; returns the reply's outcome."""
     await _append(
         connection,
         reply,
@@ -120,7 +120,7 @@ async def fail(
         content=sentence(code),
         metadata={**(metadata or {}), "replyId": reply.id, "code": code},
     )
-    await _end(connection, reply, "failed", told="failed", data={"code": code}, attempt=attempt)
+    await _end(connection, reply, "failed", announced="failed", data={"code": code}, attempt=attempt)
     return "failed"
 
 
@@ -166,11 +166,11 @@ async def _end(
     reply: Reply,
     status: str,
     *,
-    told: str,
+    announced: str,
     attempt: int,
     data: dict[str, str] | None = None,
 ) -> None:
     await connection.execute(_END, {"reply": reply.id, "status": status})
-    ended = announcements.reply_ended(reply.chat_id, reply.id, reply.reply_to, told, data or {}, attempt)
+    ended = announcements.reply_ended(reply.chat_id, reply.id, reply.reply_to, announced, data or {}, attempt)
     await record_quietly(connection, ended)
     await ask_next(connection, reply.chat_id)

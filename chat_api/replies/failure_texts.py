@@ -1,4 +1,4 @@
-"""What a chat is told of a reply that failed, in plain words; the code is for programs."""
+"""The sentences for replies that failed, in plain words; the code is for programs."""
 
 from typing import Final
 
@@ -21,6 +21,6 @@ _BECAUSE: Final = {
 
 
 def sentence(code: str) -> str:
-    """What a chat is told of a failure with this code; nothing but the fact where more is not known."""
+    """Returns the sentence for a failure with this code; nothing but the fact where more is not known."""
     because = _BECAUSE.get(code)
     return OTHERWISE if because is None else f"{OTHERWISE} {because}"

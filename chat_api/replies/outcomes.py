@@ -1,7 +1,7 @@
-"""What becomes of a reply: consumes `reply.finished` and `reply.failed`, and requests nobody could serve.
+"""The consumer of `reply.finished`, `reply.failed`, and requests that nobody could serve.
 
-One transaction stores the reply as the chat's next message, tells it, ends the reply and asks for the next
-one in turn; an event that arrives twice changes nothing the second time.
+One transaction stores the reply as the chat's next message, records its events, ends the reply and asks for
+the next one in turn; an event that arrives twice changes nothing the second time.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ import structlog
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from chat_api.http.error_middleware import passes
+from chat_api.http.error_middleware import is_transient
 from chat_api.replies.endings import Reply, cancel, complete, fail, locked_reply, note_ended
 from shared.bus import Job, PoisonedEventError
 from shared.concurrency.backoff import backoff
@@ -38,7 +38,7 @@ _HANDLED: Final = text("INSERT INTO handled_events (id) VALUES (:id) ON CONFLICT
 
 
 class Replies:
-    """Ends replies, whatever their end."""
+    """Ends replies as the workers say."""
 
     def __init__(self, engine: AsyncEngine, drafts: Drafts) -> None:
         self._engine = engine
@@ -57,7 +57,7 @@ class Replies:
                 try:
                     await self._settle(job, command)
                 except Exception as error:
-                    if not passes(error):
+                    if not is_transient(error):
                         raise
                     # An outage must not use up the job's bounded deliveries.
                     log.warning("reply.database_away", error=repr(error)[:500])
@@ -74,37 +74,37 @@ class Replies:
             case _:
                 assert_never(command)
 
-    async def _end(self, job: Job, told: ReplyFinished | ReplyFailed | ReplyRequested) -> None:
+    async def _end(self, job: Job, command: ReplyFinished | ReplyFailed | ReplyRequested) -> None:
         ending = None
         async with self._engine.begin() as connection:
             # A dead request keeps its id, which no consumer of this queue has handled.
             fresh = (await connection.execute(_HANDLED, {"id": job.event.id})).rowcount
-            reply = await locked_reply(connection, told.chat_id, told.reply_id)
+            reply = await locked_reply(connection, command.chat_id, command.reply_id)
             being_written = reply is not None and reply.being_written
             if fresh and reply is not None and being_written:
-                ending = await _ended(connection, reply, told)
+                ending = await _ended(connection, reply, command)
         if ending is not None:
-            note_ended(ending, chat_id=told.chat_id, reply_id=told.reply_id)
+            note_ended(ending, chat_id=command.chat_id, reply_id=command.reply_id)
         if ending is not None or not being_written:
-            await self._drafts.end(told.reply_id)
+            await self._drafts.end(command.reply_id)
 
 
 async def _ended(
-    connection: AsyncConnection, reply: Reply, told: ReplyFinished | ReplyFailed | ReplyRequested
+    connection: AsyncConnection, reply: Reply, command: ReplyFinished | ReplyFailed | ReplyRequested
 ) -> str | None:
-    match told:
+    match command:
         case ReplyFinished():
-            return await complete(connection, reply, told.content, told.metadata, told.attempt)
+            return await complete(connection, reply, command.content, command.metadata, command.attempt)
         case ReplyFailed() if reply.cancelling:
-            return await cancel(connection, reply, told.content, told.metadata, told.attempt)
+            return await cancel(connection, reply, command.content, command.metadata, command.attempt)
         case ReplyFailed():
-            return await fail(connection, reply, told.code, told.metadata, told.attempt)
+            return await fail(connection, reply, command.code, command.metadata, command.attempt)
         case ReplyRequested() if reply.cancelling:
             return None  # see `cancellation.py`: it is ended by what its draft holds
         case ReplyRequested():
             return await fail(connection, reply, WORKER_LOST)
         case _:
-            assert_never(told)
+            assert_never(command)
 
 
 async def request_unfinished(connection: asyncpg.Connection) -> int:

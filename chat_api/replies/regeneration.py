@@ -1,4 +1,4 @@
-"""Asking for another version of a reply: a reply of its own, which takes its turn in the chat."""
+"""Regeneration: another version of a reply is a reply of its own, which takes its turn in the chat."""
 
 from typing import Final
 
@@ -36,7 +36,7 @@ class Regeneration:
         self._engine = engine
 
     async def regenerate(self, user_id: str, chat_id: str, message_id: str) -> str:
-        """Asks for another version of an AI message, for any member; the new reply's id.
+        """Asks for another version of an AI message, for any member; returns the new reply's id.
 
         While a version asked for before is yet to come, it is that one: a call that is repeated asks once.
 

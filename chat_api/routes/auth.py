@@ -35,7 +35,7 @@ class Registration(ApiModel):
 
 
 class Credentials(ApiModel):
-    """Who logs in; bounds are looser than at registration, so that what is wrong is told as wrong."""
+    """A username and a password; bounds are looser than at registration: a wrong one is told as wrong."""
 
     username: Annotated[str, text(1, 255)]
     password: Annotated[str, text(1, 128)]
@@ -48,7 +48,7 @@ class Refresh(ApiModel):
 
 
 class UsersQuery(ApiModel):
-    """Whom to find."""
+    """The user to find."""
 
     username: Annotated[str, text(1, 255, description="The exact username; case is folded.")]
 
@@ -60,10 +60,10 @@ class UserList(ApiModel):
 
 
 def auth_endpoints(accounts: Accounts, sessions: Sessions, proxies: Proxies) -> Endpoints:
-    """Registering, logging in and out, refreshing."""
+    """Declares registering, logging in and out, and refreshing."""
     endpoints = Endpoints("Sessions")
 
-    def customer(request: web.Request) -> str:
+    def client_key(request: web.Request) -> str:
         return rate_limit_key(proxies.address(request))
 
     @endpoints.post(
@@ -77,7 +77,7 @@ def auth_endpoints(accounts: Accounts, sessions: Sessions, proxies: Proxies) -> 
     )
     async def register(call: Call[Registration, None]) -> web.StreamResponse:
         new = call.body
-        address = customer(call.request)
+        address = client_key(call.request)
         session = await accounts.register(new.username, new.password, new.display_name, address=address)
         return answer(201, session, _NOT_STORED)
 
@@ -90,7 +90,7 @@ def auth_endpoints(accounts: Accounts, sessions: Sessions, proxies: Proxies) -> 
         open=True,
     )
     async def login(call: Call[Credentials, None]) -> web.StreamResponse:
-        address = customer(call.request)
+        address = client_key(call.request)
         session = await accounts.login(call.body.username, call.body.password, address=address)
         return answer(200, session, _NOT_STORED)
 
@@ -121,7 +121,7 @@ def auth_endpoints(accounts: Accounts, sessions: Sessions, proxies: Proxies) -> 
 
 
 def user_endpoints(accounts: Accounts) -> Endpoints:
-    """Oneself and others."""
+    """Declares showing oneself and finding others."""
     endpoints = Endpoints("Users")
 
     @endpoints.get("/api/me", summary="Show yourself", answers={200: User}, problems=[NotFound])

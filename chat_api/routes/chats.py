@@ -23,7 +23,7 @@ from chat_api.http.problems import Forbidden, NotFound, OwnerCannotLeave
 
 
 def chat_endpoints(chats: Chats, history: History) -> Endpoints:
-    """The endpoints of chats."""
+    """Declares the endpoints of chats."""
     endpoints = Endpoints("Chats")
 
     @endpoints.post("/api/chat", body=NewChat, summary="Create a chat", answers={201: Chat})
@@ -76,7 +76,7 @@ def chat_endpoints(chats: Chats, history: History) -> Endpoints:
 
 
 def member_endpoints(members: Members) -> Endpoints:
-    """The endpoints of members."""
+    """Declares the endpoints of members."""
     endpoints = Endpoints("Members")
 
     @endpoints.post(

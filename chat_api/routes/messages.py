@@ -16,14 +16,14 @@ from chat_api.http.problems import (
     RateLimited,
     ReplyNotFound,
 )
-from chat_api.http.rate_limits import Limits, take
+from chat_api.http.rate_limits import Limits, enforce
 
 KEY: Final = "Idempotency-Key"
 REPLAYED: Final = {"Idempotency-Replayed": "true"}
 
 
 def message_endpoints(messages: Messages, history: History, limits: Limits) -> Endpoints:
-    """The endpoints of messages."""
+    """Declares the endpoints of messages."""
     endpoints = Endpoints("Messages")
 
     @endpoints.post(
@@ -38,7 +38,7 @@ def message_endpoints(messages: Messages, history: History, limits: Limits) -> E
         session_checked=True,
     )
     async def post(call: Call[NewMessage, None]) -> web.StreamResponse:
-        take(limits.posts, call.caller.user_id)
+        enforce(limits.posts, call.caller.user_id)
         message, replayed = await messages.post(
             call.caller.user_id, call.caller.session_id, call.body, call.headers.get(KEY)
         )

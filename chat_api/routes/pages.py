@@ -1,4 +1,4 @@
-"""What the API serves beside `/api`: its public keys, its description, and two pages."""
+"""The routes beside `/api`: the public keys, the API's description, and two pages."""
 
 import hashlib
 import re
@@ -23,7 +23,7 @@ _JWKS_HEADERS: Final = {"Cache-Control": "public, max-age=300"}
 def page_routes(
     groups: Sequence[Endpoints], *, keys: SigningKeys, version: str, api_url: str, gateway_url: str
 ) -> list[web.RouteDef]:
-    """`/.well-known/jwks.json`, `/openapi.json`, `/docs` and `/`; open to everybody."""
+    """Declares `/.well-known/jwks.json`, `/openapi.json`, `/docs` and `/`; open to everybody."""
     description = orjson.dumps(openapi(groups, version=version))
     landing = _Page("landing.html", {"api": api_url, "gateway": gateway_url})
     docs = _Page("docs.html", {})
@@ -43,7 +43,7 @@ def page_routes(
 
 
 class _Page:
-    """A page of this package that asks nobody else for anything, and that browsers hold to it."""
+    """A page of this package that loads nothing from elsewhere, which its headers have browsers enforce."""
 
     def __init__(self, name: str, values: Mapping[str, Any]) -> None:
         html = (files("chat_api") / "pages" / name).read_text("utf-8")
@@ -61,7 +61,7 @@ class _Page:
 
 
 def _content_security_policy(html: str) -> str:
-    """Allows what stands in the page, by its hash, and fetches of this origin."""
+    """Returns a policy that allows what stands in the page, by its hash, and fetches of this origin."""
     hashes: dict[str, list[str]] = {"script": [], "style": []}
     for kind, text in _INLINE.findall(html):
         digest = b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -1,17 +1,17 @@
-"""What members do with replies: cancel them, and have them written again."""
+"""Cancelling replies, and having them written again."""
 
 from aiohttp import web
 
 from chat_api.chats.models import ReplyAsked
 from chat_api.http.endpoints import Call, Endpoints, answer
 from chat_api.http.problems import Deleted, NotAReply, NotFound, RateLimited, ReplyFinished
-from chat_api.http.rate_limits import Limits, take
+from chat_api.http.rate_limits import Limits, enforce
 from chat_api.replies.cancellation import Cancellation
 from chat_api.replies.regeneration import Regeneration
 
 
 def reply_endpoints(cancellation: Cancellation, regeneration: Regeneration, limits: Limits) -> Endpoints:
-    """The endpoints of replies."""
+    """Declares the endpoints of replies."""
     endpoints = Endpoints("Replies")
 
     @endpoints.post(
@@ -36,7 +36,7 @@ def reply_endpoints(cancellation: Cancellation, regeneration: Regeneration, limi
         problems=[NotFound, NotAReply, Deleted, RateLimited],
     )
     async def regenerate(call: Call[None, None]) -> web.StreamResponse:
-        take(limits.posts, call.caller.user_id)
+        enforce(limits.posts, call.caller.user_id)
         chat, message = call.path["chatId"], call.path["messageId"]
         return answer(
             202, ReplyAsked(reply_id=await regeneration.regenerate(call.caller.user_id, chat, message))

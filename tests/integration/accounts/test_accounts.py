@@ -15,7 +15,7 @@ from support.database import Database
 from support.servers import RedisServer
 
 from chat_api.accounts.accounts import Accounts
-from chat_api.accounts.authentication import Callers
+from chat_api.accounts.authentication import BearerAuthenticator
 from chat_api.accounts.foreign_users import ForeignUsers
 from chat_api.accounts.passwords import Passwords
 from chat_api.accounts.sessions import Session, Sessions
@@ -48,7 +48,7 @@ class Office:
     keys: SigningKeys
     sessions: Sessions
     accounts: Accounts
-    callers: Callers
+    authenticator: BearerAuthenticator
     verifier: Verifier
     passwords: Passwords
     ended: EndedSessions
@@ -57,7 +57,7 @@ class Office:
         return await self.accounts.register(a_name(), PASSWORD, "", address="::1")
 
     async def caller(self, session: Session) -> Caller:
-        return await self.callers.caller(f"Bearer {session.access_token}", session_checked=False)
+        return await self.authenticator.authenticate(f"Bearer {session.access_token}", session_checked=False)
 
     async def claims(self, session: Session) -> Claims:
         return await self.verifier.verify(session.access_token)
@@ -100,8 +100,8 @@ async def office(
             kept_here=kept_here,
         )
         foreign_users = ForeignUsers(database.engine)
-        callers = Callers(database.engine, verifier=verifier, foreign_users=foreign_users)
-        yield Office(database, keys, sessions, accounts, callers, verifier, passwords, ended)
+        authenticator = BearerAuthenticator(database.engine, verifier=verifier, foreign_users=foreign_users)
+        yield Office(database, keys, sessions, accounts, authenticator, verifier, passwords, ended)
 
 
 async def test_registering_logs_in(office: Office) -> None:
@@ -282,7 +282,7 @@ async def test_an_endpoint_may_look_for_ended_sessions_itself(office: Office) ->
     """Then the door does not."""
     session = await office.registered()
     await office.sessions.end(await office.caller(session))
-    caller = await office.callers.caller(f"Bearer {session.access_token}", session_checked=True)
+    caller = await office.authenticator.authenticate(f"Bearer {session.access_token}", session_checked=True)
     assert caller.user_id == session.user.id
 
 
@@ -300,16 +300,16 @@ async def test_logging_out_needs_no_redis(office: Office, redis_server: RedisSer
 async def test_no_token_is_missing(office: Office, header: str | None) -> None:
     """Whatever else stands in the header."""
     with pytest.raises(TokenMissing):
-        await office.callers.caller(header, session_checked=False)
+        await office.authenticator.authenticate(header, session_checked=False)
 
 
 async def test_the_scheme_is_not_case_sensitive(office: Office) -> None:
     """RFC 9110."""
     session = await office.registered()
     for scheme in ("bearer", "BEARER"):
-        await office.callers.caller(f"{scheme} {session.access_token}", session_checked=False)
+        await office.authenticator.authenticate(f"{scheme} {session.access_token}", session_checked=False)
     with pytest.raises(TokenInvalid):
-        await office.callers.caller("Bearer rubbish", session_checked=False)
+        await office.authenticator.authenticate("Bearer rubbish", session_checked=False)
 
 
 async def test_an_expired_token_says_so(office: Office) -> None:
@@ -317,7 +317,7 @@ async def test_an_expired_token_says_so(office: Office) -> None:
     claims = jwt.decode((await office.registered()).access_token, options={"verify_signature": False})
     old = office.keys.sign({**claims, "exp": int(time.time()) - 1})
     with pytest.raises(TokenExpired):
-        await office.callers.caller(f"Bearer {old}", session_checked=False)
+        await office.authenticator.authenticate(f"Bearer {old}", session_checked=False)
 
 
 async def test_users_are_found_by_their_exact_name(office: Office) -> None:
@@ -398,10 +398,10 @@ async def test_a_stranger_s_session_can_be_ended(office: Office) -> None:
         "exp": int(time.time()) + 4000,
     }
     bearer = f"Bearer {office.keys.sign(claims)}"
-    caller = await office.callers.caller(bearer, session_checked=False)
+    caller = await office.authenticator.authenticate(bearer, session_checked=False)
     await office.sessions.end(caller)
     with pytest.raises(TokenInvalid):
-        await office.callers.caller(bearer, session_checked=False)
+        await office.authenticator.authenticate(bearer, session_checked=False)
     assert (await office.ended.load())[session_id] == claims["exp"]
     assert len(await office.database.events(session_id)) == 1
 

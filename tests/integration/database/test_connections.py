@@ -11,7 +11,7 @@ from support.servers import PostgresServer
 
 from chat_api.chats.membership import lock_chat
 from chat_api.database.connections import SILENCE_SECONDS, open_engine
-from chat_api.http.error_middleware import passes
+from chat_api.http.error_middleware import is_transient
 
 
 async def test_a_caller_that_is_cut_off_keeps_no_chat_locked(
@@ -30,4 +30,4 @@ async def test_a_caller_that_is_cut_off_keeps_no_chat_locked(
             link.heal()
             with pytest.raises(DBAPIError) as told:
                 await cut_off.execute(text("SELECT 1"))
-            assert passes(told.value)  # 503, not 500
+            assert is_transient(told.value)  # 503, not 500

@@ -46,7 +46,7 @@ async def test_what_redis_forgot_is_known_again(database: Database, redis: Redis
     missed = await ended(database, 1)
     await keeper.once()
     assert missed not in await store.load()
-    keeper.missed()
+    keeper.mark_incomplete()
     await keeper.once()
     assert missed in await store.load()
 

@@ -76,7 +76,7 @@ class Failing:
 class BearersOnly:
     """Takes every header but none."""
 
-    async def caller(self, authorization: str | None, *, session_checked: bool) -> Caller:
+    async def authenticate(self, authorization: str | None, *, session_checked: bool) -> Caller:
         if authorization is None:
             raise TokenMissing
         return Caller("ada", "session", "Ada", 0)

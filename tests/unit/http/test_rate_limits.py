@@ -3,7 +3,7 @@
 import pytest
 
 from chat_api.http.problems import RateLimited
-from chat_api.http.rate_limits import Limits, take
+from chat_api.http.rate_limits import Limits, enforce
 from shared.http.rate_limit import RateLimit
 
 
@@ -75,7 +75,7 @@ def test_off_is_off() -> None:
     """`RATE_LIMITS=off` lets everything through."""
     limits = Limits.of(on=False)
     for _ in range(5000):
-        take(limits.posts, "ada")
+        enforce(limits.posts, "ada")
     assert limits.posts.wait("ada") == 0.0
 
 
@@ -83,7 +83,7 @@ def test_a_limit_refuses_with_the_time_to_wait() -> None:
     """Whole seconds, at least one."""
     limits = Limits.of(on=True)
     for _ in range(10):
-        take(limits.failed_logins, "ada")
+        enforce(limits.failed_logins, "ada")
     with pytest.raises(RateLimited) as refused:
-        take(limits.failed_logins, "ada")
+        enforce(limits.failed_logins, "ada")
     assert 1 <= int(refused.value.headers["Retry-After"]) <= 6

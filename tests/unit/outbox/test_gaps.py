@@ -7,10 +7,10 @@ from chat_api.outbox.gaps import SequenceGaps
 
 def test_what_follows_without_a_gap_is_next() -> None:
     gaps = SequenceGaps(7)
-    gaps.looked([], oldest_running=100, next_transaction=100)
-    gaps.looked([], oldest_running=100, next_transaction=100)
+    gaps.observe([], oldest_running=100, next_transaction=100)
+    gaps.observe([], oldest_running=100, next_transaction=100)
     assert gaps.is_next([8, 9])
-    gaps.take([8, 9])
+    gaps.advance([8, 9])
     assert gaps.is_next([10])
     assert not gaps.is_next([])
     assert not gaps.is_next([11])
@@ -19,19 +19,19 @@ def test_what_follows_without_a_gap_is_next() -> None:
 
 def test_nothing_is_next_before_those_have_ended_who_ran_at_the_first_look() -> None:
     gaps = SequenceGaps(7)
-    gaps.looked([], oldest_running=90, next_transaction=100)
-    gaps.looked([], oldest_running=99, next_transaction=101)
+    gaps.observe([], oldest_running=90, next_transaction=100)
+    gaps.observe([], oldest_running=99, next_transaction=101)
     assert not gaps.is_next([8])
-    gaps.looked([], oldest_running=100, next_transaction=101)
+    gaps.observe([], oldest_running=100, next_transaction=101)
     assert gaps.is_next([8])
 
 
 def test_a_gap_is_closed_by_the_end_of_those_who_may_fill_it() -> None:
     gaps = SequenceGaps(0)
-    gaps.looked([], oldest_running=5, next_transaction=5)
-    gaps.looked([2], oldest_running=5, next_transaction=7)
+    gaps.observe([], oldest_running=5, next_transaction=5)
+    gaps.observe([2], oldest_running=5, next_transaction=7)
     assert not gaps.is_next([3])
-    gaps.looked([1], oldest_running=7, next_transaction=7)
+    gaps.observe([1], oldest_running=7, next_transaction=7)
     assert gaps.is_next([3])
 
 
@@ -73,7 +73,7 @@ def test_what_is_taken_as_next_never_has_anything_appear_before_it() -> None:
                 position = outbox.end(ended, commits=chance.random() < 0.9)
                 assert not after or position > max(after), "something appeared before what was taken as next"
                 if position in outbox.seen and position not in taken and gaps.is_next([position]):
-                    gaps.take([position])
+                    gaps.advance([position])
                     taken.add(position)
                     after.append(position)
                     taken_without_a_look += 1
@@ -81,7 +81,7 @@ def test_what_is_taken_as_next_never_has_anything_appear_before_it() -> None:
                 outbox.begin()
             else:
                 found = sorted(outbox.seen - taken)
-                gaps.looked(
+                gaps.observe(
                     found, oldest_running=outbox.oldest_running, next_transaction=outbox.next_transaction
                 )
                 taken.update(found)

@@ -7,11 +7,12 @@ from random import uniform
 from typing import Final
 
 from shared.bus import PoisonedEventError
-from shared.bus.rabbit.topology import ATTEMPTS
 from shared.concurrency.cancellation import is_cancelling
 from shared.concurrency.waiting import wait_for_event
 from shared.events import UndecodableEventError
 
+ATTEMPTS: Final = 5
+"""How often a job is tried, by whichever consumer, before it becomes a dead letter."""
 _PAUSES: Final = (0.5, 2.0, 5.0, 10.0)
 """Seconds before the second, third, … try, give or take half."""
 

@@ -9,10 +9,10 @@ from typing import Any, Final, assert_never
 import structlog
 
 from shared.bus import BusUnavailableError, Job, JobHandler, Listener, Routed, WorkQueue
-from shared.bus.ack_policy import Done, GiveUp, Retry, failure_of, pause, verdict
+from shared.bus.ack_policy import ATTEMPTS, Done, GiveUp, Retry, failure_of, pause, verdict
 from shared.bus.deduplication import Recent
 from shared.bus.metrics import CONSUMED, DEAD_LETTERED, FOLLOWER, GATEWAY, PUBLISHED, REDELIVERED
-from shared.bus.rabbit.topology import ATTEMPTS, DEAD_TYPES_OF, FOLLOWED, QUEUE_OF
+from shared.bus.queues import DEAD_TYPES_OF, FOLLOWED, QUEUE_OF
 from shared.events import Event
 
 log = structlog.get_logger()

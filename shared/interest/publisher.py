@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Coroutine, Iterable, Sequence
 from typing import Any
 
 from shared.bus import Bus, Routed
-from shared.bus.rabbit.topology import OWN_MESSAGE
+from shared.bus.queues import OWN_MESSAGE
 from shared.events import Event
 from shared.interest import InterestReader
 from shared.interest.reader import Write

@@ -18,10 +18,11 @@ from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
 from aiormq.exceptions import PublishError
 
 from shared.bus import BusUnavailableError
+from shared.bus.queues import QUEUE_OF
 from shared.bus.rabbit.cloudevents import CLOUD_EVENTS_PREFIXES, JSON, decode_one
 from shared.bus.rabbit.link import LINK_ERRORS, connection
 from shared.bus.rabbit.sender import CONFIRM_BOUND_SECONDS
-from shared.bus.rabbit.topology import DEAD_LETTERS, EVENTS, QUEUE_OF, declare
+from shared.bus.rabbit.topology import DEAD_LETTERS, EVENTS, declare
 from shared.concurrency.cancellation import is_cancelling
 from shared.events import Event, UndecodableEventError
 from shared.ids import rfc3339

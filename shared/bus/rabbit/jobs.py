@@ -8,13 +8,13 @@ import structlog
 from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
 
 from shared.bus import BusUnavailableError, Job, JobHandler, WorkQueue
-from shared.bus.ack_policy import Done, GiveUp, Retry, Verdict, failure_of, pause, verdict
+from shared.bus.ack_policy import ATTEMPTS, Done, GiveUp, Retry, Verdict, failure_of, pause, verdict
 from shared.bus.metrics import CONSUMED, DEAD_LETTERED, REDELIVERED
 from shared.bus.rabbit.cloudevents import CLOUD_EVENTS_PREFIXES, JSON, decode_one
 from shared.bus.rabbit.link import LINK_ERRORS, Linked, lost, setting_up, taken_away
 from shared.bus.rabbit.messages import Outgoing
 from shared.bus.rabbit.sender import Sender
-from shared.bus.rabbit.topology import ATTEMPTS, DEAD, declare
+from shared.bus.rabbit.topology import DEAD, declare
 from shared.ids import now, rfc3339
 
 log = structlog.get_logger()

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from shared.bus import Routed
+from shared.bus.queues import OWN_MESSAGE, QUEUE_OF
 from shared.bus.rabbit.cloudevents import BATCH, JSON, fits_headers, headers_of, record_of
-from shared.bus.rabbit.topology import ALL_GATEWAYS, EVENTS, OWN_MESSAGE, QUEUE_OF, gateway_key
+from shared.bus.rabbit.topology import ALL_GATEWAYS, EVENTS, gateway_key
 from shared.events import Event
 
 _FRAME_LIMIT: Final = 1024 * 1024

@@ -7,33 +7,17 @@ from aiormq.abc import AbstractChannel, ArgumentsType
 from aiormq.exceptions import ChannelPreconditionFailed
 
 from shared.bus import BusUnavailableError, WorkQueue
-from shared.events import REPLY_CANCEL_REQUESTED, REPLY_FAILED, REPLY_FINISHED, REPLY_REQUESTED
-from shared.process.runtime import StartError
+from shared.bus.ack_policy import ATTEMPTS
+from shared.bus.queues import DEAD_TYPES_OF, FOLLOWED, TYPES_OF
+from shared.config.start_errors import StartError
 
 EVENTS: Final = "roomcast.events"
 DEAD: Final = "roomcast.dead"
 DEAD_LETTERS: Final = "roomcast.dead-letters"
 ALL_GATEWAYS: Final = "gateway.all"
 
-ATTEMPTS: Final = 5
-"""How often a job is tried, by whichever consumer, before it becomes a dead letter."""
 LISTENER_QUEUE_EXPIRY: Final = 60.0
 """Seconds for which the queue of a gateway, or follower, that has lost its link goes on collecting events."""
-
-TYPES_OF: Final = {
-    WorkQueue.ASSISTANT_REQUESTS: (REPLY_REQUESTED,),
-    WorkQueue.API_REPLIES: (REPLY_FINISHED, REPLY_FAILED),
-}
-"""The event types that each work queue takes."""
-QUEUE_OF: Final = {type_: queue for queue, types in TYPES_OF.items() for type_ in types}
-DEAD_TYPES_OF: Final = {WorkQueue.ASSISTANT_REQUESTS: (), WorkQueue.API_REPLIES: (REPLY_REQUESTED,)}
-"""The types whose dead letters a work queue takes too, so that somebody can be told."""
-
-
-FOLLOWED: Final = frozenset({REPLY_CANCEL_REQUESTED})
-"""The types that followers get; their events travel alone, under their type."""
-OWN_MESSAGE: Final = FOLLOWED.union(QUEUE_OF)
-"""The types that not only gateways take: each of their events is a message of its own, published once."""
 
 
 class TopologyMismatchError(BusUnavailableError, StartError):

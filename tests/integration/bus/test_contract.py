@@ -11,9 +11,10 @@ from support.servers import RabbitServer
 
 from shared.bus import Bus, BusUnavailableError, Job, PoisonedEventError, Routed, WorkQueue
 from shared.bus import ack_policy as settling
+from shared.bus.ack_policy import ATTEMPTS
 from shared.bus.local import LocalBus
 from shared.bus.rabbit.bus import rabbit_bus
-from shared.bus.rabbit.topology import ATTEMPTS, DEAD_LETTERS, QUEUES, declare
+from shared.bus.rabbit.topology import DEAD_LETTERS, QUEUES, declare
 from shared.events import (
     MESSAGE_CREATED,
     REPLY_CANCEL_REQUESTED,

@@ -15,9 +15,10 @@ from support.program import roomcast
 from support.servers import RabbitServer
 
 from shared.bus import Job, PoisonedEventError, Routed, WorkQueue
+from shared.bus.ack_policy import ATTEMPTS
 from shared.bus.rabbit.bus import rabbit_bus
 from shared.bus.rabbit.dead_letters import dead_letters
-from shared.bus.rabbit.topology import ATTEMPTS, DEAD, DEAD_LETTERS, TopologyMismatchError, declare
+from shared.bus.rabbit.topology import DEAD, DEAD_LETTERS, TopologyMismatchError, declare
 from shared.events import REPLY_FINISHED, REPLY_REQUESTED, Event
 from shared.ids import new_id
 

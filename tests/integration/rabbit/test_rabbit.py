@@ -14,11 +14,11 @@ from support.servers import RabbitServer
 from shared.bus import Bus, BusUnavailableError, Job, Routed, WorkQueue
 from shared.bus import ack_policy as settling
 from shared.bus import deduplication as recent
+from shared.bus.ack_policy import ATTEMPTS
 from shared.bus.metrics import REPEATED
 from shared.bus.rabbit import sender, subscription
 from shared.bus.rabbit.bus import rabbit_bus
 from shared.bus.rabbit.topology import (
-    ATTEMPTS,
     DEAD_LETTERS,
     EVENTS,
     QUEUES,

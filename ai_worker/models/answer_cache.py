@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from ai_worker.models.metrics import CACHE
 from ai_worker.models.prompt import Prompt
-from shared.store.outages import Sparing
+from shared.store.outages import OptionalStore, error_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class AnswerCache:
         self._redis = redis
         self._ttl = ttl
         self._setup = tuple(setup)
-        self._store = Sparing("answer cache")
+        self._store = OptionalStore("store.skipped", seconds=3.0, reason=error_name, store="answer cache")
 
     async def find(self, prompt: Prompt) -> Answer | None:
         """The answer to the same question under the same instructions, in a chat without history."""

@@ -17,7 +17,7 @@ from redis.asyncio import Redis
 
 from ai_worker.models.metrics import BREAKER
 from shared.ids import new_id
-from shared.store.outages import Sparing
+from shared.store.outages import OptionalStore, error_name
 
 log = structlog.get_logger()
 
@@ -47,7 +47,7 @@ class Breaker:
         self._failures = failures
         self._open_ms = int(seconds * 1000)
         self._probe_ms = int(probe_seconds * 1000)
-        self._store = Sparing("breaker")
+        self._store = OptionalStore("store.skipped", seconds=3.0, reason=error_name, store="breaker")
         self._trying: dict[str, str] = {}
 
     async def allows(self, model: str) -> bool:

@@ -23,7 +23,8 @@ from shared.events import (
 )
 from shared.interest.reader import Write
 from shared.reply_chunks import SOURCE, reply_chunk
-from shared.store.drafts import ChunkWrite, ReplyCancelledError, ReplyGoneError, Standing
+from shared.store.chunk_write import ChunkWrite, ReplyCancelledError, ReplyGoneError
+from shared.store.draft_layout import Standing
 
 Status = Literal["thinking", "tool_calling", "tool_completed"]
 

@@ -14,7 +14,7 @@ import structlog
 from ai_worker.replies.chunks import Cut
 from shared.concurrency.cancellation import is_cancelling
 from shared.events import Event, ReplyCancelRequested, UndecodableEventError, command_of
-from shared.store.drafts import Standing
+from shared.store.draft_layout import Standing
 
 log = structlog.get_logger()
 

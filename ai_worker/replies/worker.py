@@ -12,7 +12,7 @@ from ai_worker.replies.chunks import WINDOW, Chunk, Cut, Piece, coalesced
 from ai_worker.responder import Facts, Responder, ResponderError, Restarted, ToolCalling, ToolCompleted
 from shared.bus import Job, PoisonedEventError
 from shared.events import ReplyRequested, command_of
-from shared.store.drafts import ReplyGoneError
+from shared.store.chunk_write import ReplyGoneError
 from shared.telemetry.setup import request_context
 
 INTERNAL: Final = "internal"

@@ -20,12 +20,12 @@ from shared.store.keys import (
     GATEWAYS,
     HEARTBEAT_SECONDS,
     LEASE_SECONDS,
-    REDIS_ERRORS,
     REFRESH_SECONDS,
     STALE_SECONDS,
     room_key,
     seconds,
 )
+from shared.store.outages import REDIS_ERRORS
 
 log = structlog.get_logger()
 

@@ -18,7 +18,8 @@ from redis.asyncio.client import PubSub
 from shared.concurrency.backoff import backoff
 from shared.concurrency.cancellation import raise_if_cancelled
 from shared.events import Event
-from shared.store.keys import DROPPED, REDIS_ERRORS, rooms_of
+from shared.store.keys import DROPPED, rooms_of
+from shared.store.outages import REDIS_ERRORS
 
 log = structlog.get_logger()
 

@@ -1,11 +1,8 @@
 """Who gets an event: the gateways that hold one of its rooms."""
 
-import asyncio
 from collections.abc import Sequence
-from time import monotonic
 from typing import Any, Final, Protocol
 
-import structlog
 from prometheus_client import Counter
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
@@ -16,20 +13,17 @@ from shared.store.keys import (
     EPOCH,
     FORGOTTEN_SECONDS,
     GATEWAYS,
-    REDIS_ERRORS,
     STALE_SECONDS,
     keys_of,
     seconds,
     text,
 )
-
-log = structlog.get_logger()
+from shared.store.outages import OptionalStore
 
 LOOKUPS: Final = Counter(
     "roomcast_interest_lookups", "Events routed, by what was known of them.", ["outcome"]
 )
 
-_READ_SECONDS: Final = 0.5
 _SKIP_SECONDS: Final = 1.0
 """For how long Redis is not asked after it failed to answer, so that not every event waits for it."""
 
@@ -77,7 +71,7 @@ class InterestReader:
     def __init__(self, redis: Redis, memory: InterestMemory | None = None) -> None:
         self._redis = redis
         self._memory = memory
-        self._skip_until = 0.0
+        self._store = OptionalStore("interest.unknown", seconds=_SKIP_SECONDS)
 
     def guess(self, events: Sequence[Event]) -> list[frozenset[str]] | None:
         """For each event the instances that it may be for, without asking; None unless all can be guessed.
@@ -128,15 +122,12 @@ class InterestReader:
 
     async def _holders(self, asked: Sequence[bytes], first: Write | None) -> dict[bytes, frozenset[str]]:
         """Who holds each of `asked`; empty when that cannot be known."""
-        if not asked or monotonic() < self._skip_until:
+        if not asked or self._store.away:
             return {}
-        try:
-            async with asyncio.timeout(_READ_SECONDS):
-                members, beats, epoch, time = await self._read(asked, first)
-        except REDIS_ERRORS as error:
-            self._skip_until = monotonic() + _SKIP_SECONDS
-            log.warning("interest.unknown", reason=repr(error))
+        found = await self._store.ask(self._read(asked, first))
+        if found is None:
             return {}
+        members, beats, epoch, time = found
         now = seconds(time)
         if epoch is None or now < float(epoch):
             return {}

@@ -3,8 +3,6 @@
 from collections.abc import Iterable
 from typing import Any, Final
 
-from redis.exceptions import RedisError
-
 GATEWAYS: Final = "roomcast:gateways"
 EPOCH: Final = "roomcast:interest:epoch"
 
@@ -19,10 +17,6 @@ STALE_SECONDS: Final = 2.5
 FORGOTTEN_SECONDS: Final = 60.0
 LEASE_SECONDS: Final = 15 * 60
 REFRESH_SECONDS: Final = 5 * 60
-
-REDIS_ERRORS: Final = (RedisError, OSError, TimeoutError)
-"""What a Redis that is away, or unwell, shows as."""
-
 
 _ROOM: Final = "roomcast:interest:"
 

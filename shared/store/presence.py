@@ -5,24 +5,19 @@ that gateway, kept for three hours, refreshed every hour. What gateways that are
 for nothing: whose last heartbeat (`shared.interest`) is too old is gone.
 """
 
-import asyncio
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from time import monotonic
 from typing import Any, Final
 
-import structlog
 from redis.asyncio import Redis
 
-from shared.store.keys import GATEWAYS, REDIS_ERRORS, seconds, text
-
-log = structlog.get_logger()
+from shared.store.keys import GATEWAYS, seconds, text
+from shared.store.outages import OptionalStore
 
 KEPT_SECONDS: Final = 3 * 3600
 GONE_SECONDS: Final = 15.0
 """A gateway whose heartbeat is older is gone. One comes twice a second, and may be 2.5 s old by intention."""
 
-_READ_SECONDS: Final = 0.5
 _SKIP_SECONDS: Final = 1.0
 """For how long Redis is not asked after it failed to answer, so that not every reader waits for it."""
 
@@ -53,19 +48,13 @@ class Presence:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._skip_until = 0.0
+        self._store = OptionalStore("presence.unknown", seconds=_SKIP_SECONDS)
 
     async def online(self, chat_id: str) -> list[str]:
         """The ids of the users who have a joined socket at any gateway, sorted; none while Redis is away."""
-        if monotonic() < self._skip_until:
+        if self._store.away:
             return []
-        try:
-            async with asyncio.timeout(_READ_SECONDS):
-                return await self._online(chat_id)
-        except REDIS_ERRORS as error:
-            self._skip_until = monotonic() + _SKIP_SECONDS
-            log.warning("presence.unknown", reason=repr(error))
-            return []
+        return await self._store.ask(self._online(chat_id)) or []
 
     async def _online(self, chat_id: str) -> list[str]:
         async with self._redis.pipeline(transaction=False) as pipeline:

@@ -261,7 +261,7 @@ async def test_events_without_rooms_need_no_redis() -> None:
         asked = InterestReader(away)
         event = Event(TYPING, b"{}", everywhere=True)
         assert await asked.gateways([message(), event]) == [frozenset(), None]
-        assert asked._skip_until == 0.0
+        assert asked._store._until == 0.0
 
 
 async def test_a_room_held_while_redis_is_away_is_registered_later_and_told(

@@ -24,7 +24,9 @@ from shared.events import (
     chat_room,
 )
 from shared.interest import InterestReader
-from shared.store.drafts import ChunkWrite, Drafts, Kept, ReplyCancelledError, ReplyGoneError, Standing
+from shared.store.chunk_write import ChunkWrite, ReplyCancelledError, ReplyGoneError
+from shared.store.draft_layout import Standing
+from shared.store.drafts import Drafts, Kept
 
 ASKED = ReplyRequested(
     reply_id="reply", chat_id="c", reply_to="m", title="", context=None, members={}, history=()
@@ -190,7 +192,7 @@ async def test_a_reply_is_tried_again_where_it_was_not_known_which_attempt_it_is
     with pytest.raises(AttemptUnknownError):
         await worker.handle(Job(request, attempt=2))
     monkeypatch.undo()
-    monkeypatch.setattr(drafts, "_skip_until", 0.0)
+    monkeypatch.setattr(drafts._store, "_until", 0.0)
     await worker.handle(Job(request, attempt=3))
     assert REPLY_FINISHED in bus.types
 
@@ -211,6 +213,6 @@ async def test_what_is_known_of_a_reply_goes_with_the_next_chunk_where_one_was_n
     with monkeypatch.context() as away:
         away.setattr(InterestReader, "_read", unanswered)
         await broadcast.chunk(Chunk(0, "a ", is_final=False))
-    monkeypatch.setattr(flushing._interest, "_skip_until", 0.0)
+    monkeypatch.setattr(flushing._interest._store, "_until", 0.0)
     await broadcast.chunk(Chunk(1, "word", is_final=False))
     assert await drafts.cancel("reply") == Kept(1, ("a ", "word"), metadata={"model": "m"})

@@ -11,16 +11,9 @@ from support.servers import RedisServer
 
 from shared.events import REPLY_CHUNK, Event, chat_room
 from shared.interest import InterestReader
-from shared.store.drafts import (
-    ChunkWrite,
-    Draft,
-    Drafts,
-    DraftsUnavailableError,
-    Kept,
-    ReplyCancelledError,
-    ReplyGoneError,
-    Standing,
-)
+from shared.store.chunk_write import ChunkWrite, ReplyCancelledError, ReplyGoneError
+from shared.store.draft_layout import Standing
+from shared.store.drafts import Draft, Drafts, DraftsUnavailableError, Kept
 
 
 @pytest.fixture(params=["redis", "embedded", "decoding"])

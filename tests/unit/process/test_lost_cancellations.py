@@ -15,7 +15,7 @@ from ai_worker.replies import cancellation as cancelling_workers
 from ai_worker.replies.cancellation import Cancellations
 from chat_api.accounts.revocation_set import EndedSessionsKeeper
 from chat_api.outbox.lag import Backlog
-from shared.store.drafts import Standing
+from shared.store.draft_layout import Standing
 
 
 class Swallowing:

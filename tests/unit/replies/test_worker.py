@@ -40,7 +40,8 @@ from shared.events import (
 )
 from shared.ids import new_id
 from shared.interest.reader import Write
-from shared.store.drafts import Draft, Drafts, Standing
+from shared.store.draft_layout import Standing
+from shared.store.drafts import Draft, Drafts
 
 
 class Recorder:

@@ -16,12 +16,12 @@ from ai_worker.replies.worker import Worker
 from ai_worker.settings import WorkerSettings
 from shared.bus import Bus, WorkQueue
 from shared.concurrency.background import background
+from shared.http.access_log import http_middleware
 from shared.http.health import ops_routes
+from shared.http.server import http_server
 from shared.ids import new_id
 from shared.interest import InterestReader
-from shared.process.runtime import http_server
 from shared.store.drafts import Drafts
-from shared.telemetry.setup import http_middleware
 
 DRAIN_SECONDS: Final = 15.0
 """For how long a stop waits for the replies that are being written; then another worker begins them anew."""

@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 from chat_api.app import serve
 from chat_api.settings import ApiSettings
 from shared.bus import Bus
-from shared.config.settings import SettingsError
+from shared.config.start_errors import SettingsError
 from shared.process.service import run_service
 
 

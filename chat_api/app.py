@@ -27,12 +27,13 @@ from shared.bus import Bus, WorkQueue
 from shared.concurrency.background import background
 from shared.concurrency.backoff import backoff
 from shared.config.addresses import base_url
+from shared.config.start_errors import StartError
+from shared.http.access_log import http_middleware
 from shared.http.cors import Origins, cors_middleware
 from shared.http.graceful_stop import LINGER_SECONDS
 from shared.http.health import Check, ops_routes
 from shared.http.proxies import Proxies
-from shared.process.runtime import StartError, http_server
-from shared.telemetry.setup import http_middleware
+from shared.http.server import http_server
 
 REPLIES_AT_ONCE: Final = 8
 FIRST_LOOK_SECONDS: Final = 5.0

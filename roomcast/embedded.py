@@ -10,8 +10,8 @@ from redis.asyncio import Redis
 
 from roomcast.postgres import embedded_postgres
 from shared.bus import Bus
+from shared.config.start_errors import StartError
 from shared.process.links import rabbit_link, redis_link
-from shared.process.runtime import StartError
 
 
 @contextmanager

@@ -5,8 +5,8 @@ import structlog
 
 from chat_api.migrations import is_current, upgrade
 from chat_api.settings import ApiSettings
-from shared.config.settings import SettingsError
-from shared.process.runtime import StartError, refused, run
+from shared.config.start_errors import SettingsError, StartError
+from shared.process.runtime import refused, run
 from shared.telemetry import setup as telemetry
 
 log = structlog.get_logger()

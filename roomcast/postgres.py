@@ -22,7 +22,7 @@ import structlog
 
 from roomcast.account import Account
 from roomcast.binaries import postgres_programs
-from shared.process.runtime import StartError
+from shared.config.start_errors import StartError
 
 log = structlog.get_logger()
 

@@ -4,7 +4,8 @@ import asyncio
 
 from roomcast.chat import run_chat
 from shared.config.addresses import base_url
-from shared.config.settings import Settings, SettingsError
+from shared.config.settings import Settings
+from shared.config.start_errors import SettingsError
 from shared.process.runtime import refused
 
 

@@ -19,7 +19,7 @@ from roomcast import banner, demo, embedded
 from shared.bus import Bus
 from shared.concurrency.backoff import backoff
 from shared.config.addresses import base_url, is_loopback
-from shared.config.settings import SettingsError
+from shared.config.start_errors import SettingsError
 from shared.process.runtime import refused, run
 from shared.telemetry import logs
 from shared.telemetry import setup as telemetry

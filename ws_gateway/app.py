@@ -16,7 +16,7 @@ from shared.concurrency.background import background
 from shared.concurrency.waiting import wait_for_event
 from shared.http.cors import Origins
 from shared.http.health import Check
-from shared.process.runtime import http_server
+from shared.http.server import http_server
 from ws_gateway.assembly import (
     ClientParts,
     Resources,

@@ -8,14 +8,15 @@ import aiohttp
 from aiohttp import web
 from redis.asyncio import Redis
 
-from shared.auth.tokens import JwksKeys, Verifier
+from shared.auth.jwks import JwksKeys
+from shared.auth.tokens import Verifier
 from shared.bus import Bus
 from shared.http.cors import Origins
 from shared.http.health import Check
 from shared.http.proxies import Proxies
+from shared.http.server import ProtocolFactory
 from shared.interest import InterestLeases, InterestReader
 from shared.interest.publisher import EventPublisher
-from shared.process.runtime import ProtocolFactory
 from shared.store.ended_sessions import EndedSessions
 from shared.store.presence import Presence
 from ws_gateway.clients.disconnects import Disconnects

@@ -13,7 +13,7 @@ from ai_worker.responder import Facts, Responder, ResponderError, Restarted, Too
 from shared.bus import Job, PoisonedEventError
 from shared.events import ReplyRequested, command_of
 from shared.store.chunk_write import ReplyGoneError
-from shared.telemetry.setup import request_context
+from shared.telemetry.correlation import request_context
 
 INTERNAL: Final = "internal"
 """The code of a failure that nobody foresaw."""

@@ -22,7 +22,7 @@ from chat_api.outbox.record import record
 from shared.events import SESSION_ENDED, Event, SessionEnded
 from shared.ids import new_id, now
 from shared.store.ended_sessions import EndedSessions
-from shared.telemetry.setup import current_request_id, current_traceparent
+from shared.telemetry.correlation import current_request_id, current_traceparent
 
 _TOKEN_BYTES: Final = 32
 _REDIS_SECONDS: Final = 1.0

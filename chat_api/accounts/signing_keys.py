@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from shared.auth.jwks import KeySource
 from shared.auth.tokens import ALGORITHM
-from shared.config.settings import SettingsError
+from shared.config.start_errors import SettingsError
 
 GENERATED: Final = "jwt-private-key.pem"
 _LOOK_SECONDS: Final = 1.0

@@ -25,7 +25,7 @@ from chat_api.outbox import announcements
 from chat_api.outbox.record import record
 from shared import events
 from shared.ids import canonical_uuid, new_id, now
-from shared.telemetry.setup import current_request_id, current_traceparent
+from shared.telemetry.correlation import current_request_id, current_traceparent
 
 _MENTION: Final = re.compile(r"(?<!\w)@assistant(?!\w)", re.IGNORECASE)
 NO_MESSAGE: Final = str(UUID(int=0))

@@ -10,7 +10,7 @@ from shared.events import Event, ReplyCancelRequested, chat_room, user_room
 from shared.ids import rfc3339
 from shared.reply_chunks import reply_chunk
 from shared.store.drafts import Kept
-from shared.telemetry.setup import current_request_id, current_traceparent
+from shared.telemetry.correlation import current_request_id, current_traceparent
 
 SOURCE = "/roomcast/api"
 

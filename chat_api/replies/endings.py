@@ -16,7 +16,7 @@ from chat_api.outbox import announcements
 from chat_api.outbox.record import record_quietly
 from chat_api.replies.failure_texts import sentence
 from shared.ids import new_id
-from shared.telemetry.setup import current_request_id, current_traceparent
+from shared.telemetry.correlation import current_request_id, current_traceparent
 
 log = structlog.get_logger()
 

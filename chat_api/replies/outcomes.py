@@ -27,7 +27,7 @@ from shared.events import (
     command_of,
 )
 from shared.store.drafts import Drafts
-from shared.telemetry.setup import request_context
+from shared.telemetry.correlation import request_context
 
 log = structlog.get_logger()
 

@@ -9,7 +9,7 @@ from chat_api.chats.membership import lock_chat
 from chat_api.http.problems import Deleted, NotAReply, NotFound
 from chat_api.replies.endings import ask_next
 from shared.ids import new_id
-from shared.telemetry.setup import current_request_id, current_traceparent
+from shared.telemetry.correlation import current_request_id, current_traceparent
 
 _MESSAGE: Final = text(
     "SELECT m.role, m.deleted_at IS NOT NULL AS deleted, q.id::text AS question, q.seq AS question_seq,"

@@ -7,7 +7,7 @@ from chat_api.outbox.event_replay import awaited
 from roomcast.events.output import Output
 from roomcast.events.sources import FailedError, Sources
 from shared.bus.rabbit.dead_letters import DeadLetter, NotReplayableError, Taken, dead_letters
-from shared.config.settings import SettingsError
+from shared.config.start_errors import SettingsError
 from shared.events import REPLY_REQUESTED
 
 

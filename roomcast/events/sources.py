@@ -15,8 +15,8 @@ from chat_api.database.connections import DATABASE_ERRORS, connect
 from chat_api.settings import ApiSettings
 from roomcast.postgres import running_address
 from shared.bus import BusUnavailableError
-from shared.config.settings import SettingsError
-from shared.process.runtime import StartError, refused, run
+from shared.config.start_errors import SettingsError, StartError
+from shared.process.runtime import refused, run
 from shared.telemetry import logs
 
 STATEMENT_SECONDS: Final = 300.0

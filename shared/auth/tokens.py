@@ -17,18 +17,7 @@ import orjson
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from shared.auth.jwks import JwksKeys, KeySource, KeysUnavailableError
-
-__all__ = [
-    "Claims",
-    "JwksKeys",
-    "KeySource",
-    "KeysUnavailableError",
-    "TokenCode",
-    "TokenRefusedError",
-    "UnknownKeyError",
-    "Verifier",
-]
+from shared.auth.jwks import KeySource
 
 ALGORITHM: Final = "EdDSA"
 MAX_TOKEN_LENGTH: Final = 8192

@@ -27,8 +27,6 @@ from shared.config.addresses import (
 )
 from shared.config.start_errors import SettingsError
 
-__all__ = ["Settings", "SettingsError"]
-
 _SHOWN: Final = 80
 _needed: ContextVar[frozenset[str]] = ContextVar("needed", default=frozenset())
 

@@ -8,7 +8,8 @@ import structlog
 from redis.asyncio import Redis
 
 from shared.bus import Bus
-from shared.config.settings import Settings, SettingsError
+from shared.config.settings import Settings
+from shared.config.start_errors import SettingsError
 from shared.process.links import rabbit_link, redis_link
 from shared.process.runtime import refused, run
 from shared.telemetry import setup as telemetry

@@ -3,8 +3,10 @@
 import random
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Final
+
+from shared.telemetry.correlation import current_traceparent, trace_context
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
@@ -13,6 +15,7 @@ _TRACEPARENT: Final = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?"
 )
 
+_UNRECORDED: Final = nullcontext()
 _tracers: "list[Tracer]" = []
 
 
@@ -45,17 +48,20 @@ def new_traceparent() -> str:
     return f"00-{trace:032x}-{span:016x}-00"
 
 
-@contextmanager
-def child_span(name: str, parent: str, attributes: dict[str, Any]) -> Iterator[str]:
-    """Records a span below the traceparent `parent` ("" for none) and gives its own traceparent.
+def span(name: str, **attributes: Any) -> AbstractContextManager[None]:
+    """Records the block as a span of the current trace; costs next to nothing while tracing is off."""
+    return _recorded(name, attributes) if enabled() else _UNRECORDED
 
-    Only while tracing is `enabled()`.
-    """
+
+@contextmanager
+def _recorded(name: str, attributes: dict[str, Any]) -> Iterator[None]:
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator  # noqa: PLC0415
 
     propagator = TraceContextTextMapPropagator()
+    parent = current_traceparent()
     above = propagator.extract({"traceparent": parent})
     with _tracers[0].start_as_current_span(name, context=above, attributes=attributes):
         carrier: dict[str, str] = {}
         propagator.inject(carrier)
-        yield carrier.get("traceparent", parent)
+        with trace_context(carrier.get("traceparent", parent)):
+            yield

@@ -6,7 +6,8 @@ from typing import Any, Final
 import orjson
 import structlog
 
-from shared.auth.tokens import KeysUnavailableError, TokenRefusedError
+from shared.auth.jwks import KeysUnavailableError
+from shared.auth.tokens import TokenRefusedError
 from shared.events import TYPING, Event, chat_room
 from shared.ids import canonical_uuid, now, rfc3339
 from ws_gateway.clients.joining import Joining

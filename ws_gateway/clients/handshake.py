@@ -5,7 +5,8 @@ from typing import Any, Final
 
 import structlog
 
-from shared.auth.tokens import Claims, KeysUnavailableError, TokenRefusedError
+from shared.auth.jwks import KeysUnavailableError
+from shared.auth.tokens import Claims, TokenRefusedError
 from shared.http.cors import Origins
 from ws_gateway.clients.key_wait import PatientVerifier
 from ws_gateway.engine.server import Arrival, ArrivalPostponedError, ArrivalRefusedError

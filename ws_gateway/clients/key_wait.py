@@ -8,7 +8,8 @@ wait at once: no longer than anybody may take for a handshake without saying a w
 
 from typing import Final
 
-from shared.auth.tokens import Claims, JwksKeys, UnknownKeyError, Verifier
+from shared.auth.jwks import JwksKeys
+from shared.auth.tokens import Claims, UnknownKeyError, Verifier
 from shared.http.proxies import rate_limit_key
 from shared.http.rate_limit import RateLimit
 from ws_gateway.limits import ConcurrencyLimit

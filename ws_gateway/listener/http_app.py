@@ -7,10 +7,10 @@ from typing import Final
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
+from shared.http.access_log import http_middleware
 from shared.http.cors import Origins, cors_middleware
 from shared.http.health import Check, ops_routes
 from shared.http.proxies import Proxies
-from shared.telemetry.setup import http_middleware
 from ws_gateway.engine.server import Engine
 from ws_gateway.limits import Limits
 from ws_gateway.listener.handshake_limits import Admission

@@ -9,7 +9,8 @@ import aiohttp
 import orjson
 import structlog
 
-from shared.telemetry.setup import REQUEST_ID_HEADER, current_request_id, current_traceparent
+from shared.http.access_log import REQUEST_ID_HEADER
+from shared.telemetry.correlation import current_request_id, current_traceparent
 from ws_gateway.errors import (
     GatewayError,
     InvalidPayloadError,

@@ -19,9 +19,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from chat_api.accounts import signing_keys as keys_module
 from chat_api.accounts.signing_keys import AnyOf, SigningKeys, thumbprint
 from shared.auth import jwks
-from shared.auth.jwks import REFETCH_SECONDS, JwksKeys, public_keys
-from shared.auth.tokens import KeysUnavailableError
-from shared.config.settings import SettingsError
+from shared.auth.jwks import REFETCH_SECONDS, JwksKeys, KeysUnavailableError, public_keys
+from shared.config.start_errors import SettingsError
 
 PEM = serialization.Encoding.PEM
 

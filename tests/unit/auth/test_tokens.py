@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from shared.auth.tokens import Claims, KeysUnavailableError, TokenRefusedError, Verifier
+from shared.auth.jwks import KeysUnavailableError
+from shared.auth.tokens import Claims, TokenRefusedError, Verifier
 
 KEY = Ed25519PrivateKey.generate()
 NOW = 1_800_000_000

@@ -8,7 +8,8 @@ import pytest
 
 from ai_worker.settings import WorkerSettings
 from chat_api.settings import ApiSettings
-from shared.config.settings import Settings, SettingsError
+from shared.config.settings import Settings
+from shared.config.start_errors import SettingsError
 from ws_gateway.settings import GatewaySettings
 
 

@@ -11,7 +11,7 @@ from support.deployment import ROOT, SCALED, SETTINGS, compose, instructions, po
 from support.servers.ports import free_port
 
 from shared.http import health as ops
-from shared.process.runtime import http_server
+from shared.http.server import http_server
 
 
 def test_the_image_holds_what_was_locked_and_every_package() -> None:

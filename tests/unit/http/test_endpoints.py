@@ -21,8 +21,8 @@ from chat_api.http.error_middleware import problems_middleware
 from chat_api.http.fields import ApiModel, JsonObject, Seq, text
 from chat_api.http.openapi import openapi
 from chat_api.http.problems import Forbidden, NotFound, Problem, RateLimited, TokenMissing, ValidationFailed
+from shared.http.access_log import http_middleware
 from shared.http.cors import Origins, cors_middleware
-from shared.telemetry.setup import http_middleware
 
 CHAT = "01890000-0000-7000-8000-00000000ABCD"
 OWN = "https://chat.example.org"

@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from shared.http import health as ops
-from shared.telemetry.setup import REQUEST_SECONDS
+from shared.http.access_log import REQUEST_SECONDS
 
 
 async def answers() -> None:

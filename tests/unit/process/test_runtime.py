@@ -16,8 +16,9 @@ import pytest
 from aiohttp import web
 
 from shared.concurrency.backoff import backoff
+from shared.config.start_errors import StartError
 from shared.http.health import ops_routes
-from shared.process.runtime import StartError, http_server
+from shared.http.server import http_server
 
 ROOT = Path(__file__).parents[3]
 
@@ -25,7 +26,8 @@ PREAMBLE = """
 import asyncio, sys
 from shared.telemetry import logs
 from shared.http.health import ops_routes
-from shared.process.runtime import StartError, run
+from shared.config.start_errors import StartError
+from shared.process.runtime import run
 
 logs.configure("tests", as_json=True, level="info")
 

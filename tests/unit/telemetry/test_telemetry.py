@@ -15,13 +15,9 @@ from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
-from shared.telemetry.setup import (
-    current_request_id,
-    current_traceparent,
-    http_middleware,
-    request_context,
-    span,
-)
+from shared.http.access_log import http_middleware
+from shared.telemetry.correlation import current_request_id, current_traceparent, request_context
+from shared.telemetry.tracing import span
 
 ROOT = Path(__file__).parents[3]
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -159,10 +155,11 @@ SPEAKING = """
 import logging, sys
 import structlog
 from shared.config.settings import Settings
+from shared.telemetry.correlation import request_context
 from shared.telemetry import setup as telemetry
 telemetry.configure("tests", Settings.load(log_format="{format}", log_level="{level}"))
 log = structlog.get_logger()
-with telemetry.request_context("request-1", ""):
+with request_context("request-1", ""):
     log.debug("quiet.one")
     log.info("loud.one", number=1, odd={{1: b"x"}})
     logging.getLogger("library").info("chatter with a body")
@@ -228,14 +225,16 @@ async def test_spans_reach_the_collector() -> None:
     async with TestServer(app) as collector:
         program = f"""
 from shared.config.settings import Settings
+from shared.telemetry.correlation import current_traceparent, request_context
+from shared.telemetry.tracing import span
 from shared.telemetry import setup as telemetry
 telemetry.configure("tests", Settings.load(otel_exporter_otlp_endpoint="{collector.make_url("/")}"))
-with telemetry.request_context("r", "{TRACEPARENT}"), telemetry.span("outer.work", size=3):
-    outer = telemetry.current_traceparent()
-    with telemetry.span("inner.work"):
-        inner = telemetry.current_traceparent()
+with request_context("r", "{TRACEPARENT}"), span("outer.work", size=3):
+    outer = current_traceparent()
+    with span("inner.work"):
+        inner = current_traceparent()
 assert outer != inner
-assert telemetry.current_traceparent() == ""
+assert current_traceparent() == ""
 print(outer, inner)
 """
         running = await asyncio.create_subprocess_exec(

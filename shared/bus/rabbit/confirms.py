@@ -16,7 +16,7 @@ from pamqp.header import ContentHeader
 
 from shared.bus.rabbit.frame_tap import LONG_LONG, METHOD, Content, FrameProtocol, Transports
 from shared.bus.rabbit.messages import Outgoing
-from shared.bus.rabbit.wire_out import frames_of
+from shared.bus.rabbit.wire_format import frames_of
 
 _BASIC: Final = (60).to_bytes(2)
 _RETURN: Final = _BASIC + (50).to_bytes(2)

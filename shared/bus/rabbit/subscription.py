@@ -25,7 +25,7 @@ from shared.bus.rabbit.link import (
     taken_away,
 )
 from shared.bus.rabbit.topology import Queue, declare, declare_queue
-from shared.bus.rabbit.wire_in import content_type_and_headers
+from shared.bus.rabbit.wire_format import content_type_and_headers
 from shared.concurrency.cancellation import is_cancelling
 from shared.concurrency.waiting import wait_for_event
 from shared.events import Event, UndecodableEventError

@@ -15,7 +15,7 @@ from pamqp import body, commands, frame, header, heartbeat
 from shared.bus.rabbit import frame_tap as frames
 from shared.bus.rabbit.confirms import Batch, ConfirmProtocol
 from shared.bus.rabbit.messages import Outgoing
-from shared.bus.rabbit.wire_out import frames_of
+from shared.bus.rabbit.wire_format import frames_of
 
 CHANNEL = 1
 FRAME_MAX = 4096

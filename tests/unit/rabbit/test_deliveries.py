@@ -13,7 +13,7 @@ from pamqp import body, commands, frame, header, heartbeat
 from shared.bus.rabbit import deliveries
 from shared.bus.rabbit import frame_tap as frames
 from shared.bus.rabbit.deliveries import DeliveryProtocol
-from shared.bus.rabbit.wire_in import content_type_and_headers
+from shared.bus.rabbit.wire_format import content_type_and_headers
 
 CHANNEL = 1
 SIMPLE = (

@@ -1,7 +1,7 @@
 """The rooms that one gateway holds, kept registered in Redis."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from time import monotonic
 from types import TracebackType
@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 
 from shared.concurrency.cancellation import is_cancelling
 from shared.concurrency.waiting import wait_for_event
+from shared.interest.waiters import Waiters
 from shared.store.keys import (
     DROPPED,
     EPOCH,
@@ -82,7 +83,7 @@ class InterestLeases:
         self._to_refresh: list[str] = []
         self._in_doubt: set[str] = set()
         self._late: set[str] = set()
-        self._waiting: dict[str, list[asyncio.Future[bool]]] = {}
+        self._waiters = Waiters()
         self._wake = asyncio.Event()
         self._joined = False
         self._refilling: set[str] = set()
@@ -117,7 +118,7 @@ class InterestLeases:
             return
         self._change(room)
         try:
-            if not await self._registration(room) and room not in self._registered:
+            if not await self._waiters.wait(room, seconds=_HOLD_SECONDS) and room not in self._registered:
                 self._late.add(room)
                 LATE.inc()
         except asyncio.CancelledError:
@@ -150,19 +151,6 @@ class InterestLeases:
     def _change(self, room: str) -> None:
         self._changed[room] = None
         self._wake.set()
-
-    async def _registration(self, room: str) -> bool:
-        """True once `room` is written, or False after a while."""
-        loop = asyncio.get_running_loop()
-        registered: asyncio.Future[bool] = loop.create_future()
-        self._waiting.setdefault(room, []).append(registered)
-        timer = loop.call_later(_HOLD_SECONDS, _answer, [registered], False)
-        try:
-            return await registered
-        finally:
-            timer.cancel()
-            if registered in (waiting := self._waiting.get(room, [])):
-                waiting.remove(registered)
 
     async def _run(self) -> None:
         """Beats and writes, until cancelled."""
@@ -256,7 +244,7 @@ class InterestLeases:
     def _settle(self, written: set[str]) -> None:
         """Redis now has `written` as they are held: whoever waits for that is told."""
         for room in written:
-            _answer(self._waiting.pop(room, ()), True)
+            self._waiters.release(room)
         was_complete = self._complete
         late = self._late & written
         self._late -= written
@@ -292,9 +280,3 @@ def _is_gone(beat: float | None, epoch: Any, *, at: float) -> bool:
     if beat is None:
         return epoch is not None and at >= float(epoch)
     return at - beat > FORGOTTEN_SECONDS
-
-
-def _answer(waiting: Iterable["asyncio.Future[bool]"], registered: bool) -> None:  # noqa: FBT001
-    for one in waiting:
-        if not one.done():
-            one.set_result(registered)

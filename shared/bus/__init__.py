@@ -1,7 +1,30 @@
-"""The bus: what the services publish to and consume from, whichever way it travels.
+"""Bus: what the services publish to and consume from, whichever way it travels.
 
-`rabbit.py` is the bus between processes, `local.py` the one within a process; one set of contract tests
-holds both to what is written here.
+The port is here; `local` is the bus within a process, the room `rabbit` the one between processes. One set of
+contract tests holds both to what is written on each method of `Bus`.
+
+Three ways an event goes, by its type (`queues`) and by who holds its rooms:
+
+- to gateways, each of which relays what it is sent to its sockets (`consume_gateway`);
+- to one of the consumers of a work queue, as a `Job` (`consume`); `ack_policy` decides on its outcome:
+  acknowledged, tried again after a pause, or, after five tries or one that cannot help, a dead letter;
+- to every follower, where it is of a type that is followed (`follow`).
+
+What must stay true:
+
+- At least once: a job is acknowledged when its handler has returned, and what was published and not confirmed
+  is published again by its publisher. So consumers know events by their ids; `deduplication` passes over
+  those that a gateway had lately.
+- In order, for each publisher and listener.
+- A listener is told when it may have missed something (`linked(gap=True)`), never left to guess.
+- Events are on their way when `publish` returns; awaited, it is over when the bus has taken them over.
+
+The bus does not know who holds a room, see `shared/interest`; and it is not the record of events, which is
+the API's event store. A program that binds a queue of its own to a type gets every event that happens to
+travel alone, which under load is not every event, and may get one twice, by its id.
+
+The bus within a process forgets with its process. `roomcast up` therefore asks again, at its start, for
+replies that were being written when it ended.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -64,7 +87,7 @@ dead letter."""
 
 
 class Listener(Protocol):
-    """Who takes what the bus has for one gateway, or for one follower.
+    """The consumer of all that the bus has for one gateway, or for one follower.
 
     Called on the event loop, never concurrently, never awaited.
     """
@@ -76,10 +99,10 @@ class Listener(Protocol):
         """
 
     def linked(self, *, gap: bool) -> None:
-        """The listener's queue is being consumed (again); `gap`: events may have been lost meanwhile."""
+        """Called when its queue is consumed (again); `gap`: events may have been lost meanwhile."""
 
     def unlinked(self) -> None:
-        """The link to the bus is lost; it is being restored."""
+        """Called when the link to the bus is lost; the bus restores it."""
 
 
 class Bus(Protocol):
@@ -120,7 +143,7 @@ class Bus(Protocol):
         """
 
     async def count_waiting(self, queue: WorkQueue) -> int:
-        """How many jobs of a queue no consumer has taken yet.
+        """Returns the number of jobs of a queue that no consumer has taken yet.
 
         Raises:
             BusUnavailableError: not known now.
@@ -128,7 +151,7 @@ class Bus(Protocol):
         ...
 
     async def count_dead_letters(self) -> int:
-        """How many dead letters wait for an operator.
+        """Returns the number of dead letters that wait for an operator.
 
         Raises:
             BusUnavailableError: not known now.

@@ -1,8 +1,8 @@
-"""Which gateways hold which rooms, so that an event goes to those only.
+"""Interest: the gateways that hold a room, so that its events go to those only.
 
-Gateways keep their rooms in Redis by `InterestLeases`; whoever publishes asks `InterestReader` right before,
-or right after if an `InterestMemory` has a guess. The rule: never wrong, only slower. Where the answer cannot
-be known, it is "every gateway".
+Gateways keep their rooms in Redis by `InterestLeases`; `EventPublisher` asks `InterestReader` right before it
+publishes, or right after if an `InterestMemory` has a guess. The rule: never wrong, only slower. Where the
+answer cannot be known, it is "every gateway".
 
 What is in Redis:
 
@@ -19,6 +19,12 @@ remembered who has left. Nothing depends on it but that.
 
 So a Redis that forgets everything is safe, but one that remembers wrongly is not: it must not restore an old
 snapshot. Run it without persistence (`--save "" --appendonly no`).
+
+Publish by a guess, then look: interest has to be looked up after the commit, or one who joins meanwhile has a
+hole. That need not be before the event goes out. It goes to those who held the room at the last look, is
+looked up while it travels, and goes to those who were missing; only then may the next of that room go. So the
+look costs a lone message no time. A guess may hold a gateway that has left, until that says so on the
+channel; without the channel nothing is guessed.
 """
 
 from shared.interest.leases import InterestLeases

@@ -132,7 +132,7 @@ async def _serve_sockets_and_replies(parts: _Parts, stop: asyncio.Event, *, with
 
 
 async def _named(name: str, service: Awaitable[None]) -> None:
-    logs.speak_for(name)
+    logs.bind_service(name)
     await service
 
 

@@ -40,17 +40,17 @@ EPHEMERAL: Final = frozenset({TYPING, PRESENCE, REPLY_STATUS, REPLY_CHUNK})
 
 
 def chat_room(chat_id: str) -> str:
-    """The room of a chat's joined sockets."""
+    """Returns the room of a chat's joined sockets."""
     return f"chat:{chat_id}"
 
 
 def user_room(user_id: str) -> str:
-    """The room of all sockets of a user."""
+    """Returns the room of all sockets of a user."""
     return f"user:{user_id}"
 
 
 def numbered(attempt: int) -> dict[str, int]:
-    """`attempt`, as bodies about a reply carry it: from the second on."""
+    """Returns `attempt` as bodies about a reply carry it: from the second on."""
     return {"attempt": attempt} if attempt > 1 else {}
 
 
@@ -87,12 +87,12 @@ class Event:
 
     @property
     def ephemeral(self) -> bool:
-        """Whether its loss does no lasting harm."""
+        """True where its loss does no lasting harm."""
         return self.type in EPHEMERAL
 
     def attributes(self) -> dict[str, Any]:
-        """CloudEvents attributes and extensions that are set; all but the body."""
-        set_ones: dict[str, Any] = {
+        """Returns the CloudEvents attributes and extensions that are set; all but the body."""
+        attributes: dict[str, Any] = {
             "specversion": SPEC_VERSION,
             "id": self.id,
             "source": self.source,
@@ -100,30 +100,30 @@ class Event:
             "time": self.time,
         }
         if self.subject:
-            set_ones["subject"] = self.subject
+            attributes["subject"] = self.subject
         if self.name:
-            set_ones["name"] = self.name
+            attributes["name"] = self.name
         if self.rooms:
-            set_ones["rooms"] = list(self.rooms)
+            attributes["rooms"] = list(self.rooms)
         if self.seq is not None:
-            set_ones["seq"] = self.seq
+            attributes["seq"] = self.seq
         if self.users:
-            set_ones["users"] = list(self.users)
+            attributes["users"] = list(self.users)
         if self.everywhere:
-            set_ones["everywhere"] = True
+            attributes["everywhere"] = True
         if self.request_id:
-            set_ones["requestid"] = self.request_id
+            attributes["requestid"] = self.request_id
         if self.traceparent:
-            set_ones["traceparent"] = self.traceparent
-        return set_ones
+            attributes["traceparent"] = self.traceparent
+        return attributes
 
 
 class UndecodableEventError(ValueError):
-    """What arrived is not an event that this program understands."""
+    """This is not an event that this program understands."""
 
 
 def event_from(attributes: dict[str, Any], body: bytes) -> Event:
-    """The event that `attributes` and `body` describe; attributes it does not know are ignored.
+    """Returns the event that `attributes` and `body` describe; unknown attributes are ignored.
 
     Raises:
         UndecodableEventError: a required attribute is missing or of the wrong type.
@@ -167,7 +167,7 @@ class Wire(BaseModel):
     )
 
     def json_bytes(self) -> bytes:
-        """The JSON that goes onto the bus."""
+        """Returns the JSON that goes onto the bus."""
         return self.model_dump_json(by_alias=True).encode()
 
 
@@ -242,7 +242,7 @@ class SessionEnded(Wire):
 
 
 class MemberRemoved(Wire):
-    """What the gateway needs of a `member-removed`: whose sockets leave which room."""
+    """The gateway's part of a `member-removed`: this user's sockets leave this chat's room."""
 
     type: Literal["member.removed"] = "member.removed"
     chat_id: str
@@ -259,7 +259,7 @@ _COMMANDS: TypeAdapter[Command] = TypeAdapter(Command)
 
 
 def command_of(event: Event) -> Command:
-    """The body of an event that a program acts on.
+    """Returns the body of an event that a program acts on.
 
     Raises:
         UndecodableEventError: the type is not one of the union's, or the body does not fit it.

@@ -11,22 +11,22 @@ _UUID: Final = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}
 
 
 def new_id() -> str:
-    """A new UUIDv7 (RFC 9562) as lower-case text: ids made later sort later."""
+    """Returns a new UUIDv7 (RFC 9562) as lower-case text: ids made later sort later."""
     return str(uuid_utils.uuid7())
 
 
 def canonical_uuid(text: str) -> str | None:
-    """The UUID that `text` writes in its 36-character form, in lower case; None if it writes none."""
+    """Returns the UUID that `text` writes in its 36-character form, in lower case; None if it writes none."""
     return text.lower() if _UUID.fullmatch(text) else None
 
 
 def now() -> datetime:
-    """The current time, in UTC."""
+    """Returns the current time, in UTC."""
     return datetime.now(UTC)
 
 
 def rfc3339(time: datetime) -> str:
-    """RFC 3339 in UTC with milliseconds: `2026-11-21T09:30:00.123Z`."""
+    """Formats by RFC 3339, in UTC with milliseconds: `2026-11-21T09:30:00.123Z`."""
     in_utc = time if time.tzinfo is UTC else time.astimezone(UTC)
     return in_utc.isoformat(timespec="milliseconds")[: -len("+00:00")] + "Z"
 

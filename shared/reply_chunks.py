@@ -20,7 +20,7 @@ def reply_chunk(
     request_id: str,
     traceparent: str,
 ) -> Event:
-    """`ai-chunk` for the chat. The same chunk is the same event: gateways that have had it drop a repeat."""
+    """Returns an `ai-chunk` for the chat. The same chunk is the same event, so gateways drop a repeat."""
     body = {
         "chatId": chat_id,
         "replyId": reply_id,

@@ -25,14 +25,14 @@ log = structlog.get_logger()
 
 
 class KeysUnavailableError(Exception):
-    """Whether the token's key is a good one cannot be known now: the issuer's keys cannot be fetched."""
+    """The issuer's keys cannot be fetched: it is not known now whether the token's key is a good one."""
 
 
 class KeySource(Protocol):
-    """Where a verifier gets public keys."""
+    """A verifier's source of public keys."""
 
     async def key(self, kid: str) -> Ed25519PublicKey | None:
-        """The key with this id, or None when there is no such key; the same object while it is the same key.
+        """Returns the key with this id, the same object while it is the same key; None when there is none.
 
         Raises:
             KeysUnavailableError: not known now; the answer may be another one soon.
@@ -97,7 +97,7 @@ class JwksKeys:
             raise KeysUnavailableError(f"{self._url} does not answer with a JWK set")
 
     async def key(self, kid: str) -> Ed25519PublicKey | None:
-        """The key with this id; an unknown id fetches the set again, at most once in ten seconds.
+        """Returns the key with this id; an unknown id fetches the set again, at most once in ten seconds.
 
         Raises:
             KeysUnavailableError: the id is unknown and the issuer did not answer when last asked.
@@ -110,7 +110,7 @@ class JwksKeys:
         return key
 
     async def appears(self, kid: str, *, within: float) -> bool:
-        """Whether a key with this id, unknown until now, is in the set when it is next fetched.
+        """Returns whether a key with this id, unknown until now, is in the set when it is next fetched.
 
         At once False where the last fetch was made for this id too, or where the next may not be made
         `within` so many seconds. Needs `run()`.
@@ -169,7 +169,7 @@ class JwksKeys:
 
 
 def public_keys(document: bytes) -> dict[str, Ed25519PublicKey]:
-    """The Ed25519 signing keys of a JWK set by key id; other kinds of keys are passed over.
+    """Returns the Ed25519 signing keys of a JWK set by key id; other kinds of keys are passed over.
 
     Raises:
         ValueError: it is not a JWK set.

@@ -1,4 +1,4 @@
-"""Access tokens as whoever only verifies sees them: JWTs signed with EdDSA (Ed25519), public keys alone.
+"""Verification of access tokens: JWTs signed with EdDSA (Ed25519), by public keys alone.
 
 The signer is the API, or another issuer whose JWK set (RFC 7517) is configured.
 """
@@ -50,7 +50,7 @@ class UnknownKeyError(TokenRefusedError):
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a verified token says.
+    """The claims of a verified token.
 
     Attributes:
         user_id: `sub`, 1..255 characters.
@@ -96,7 +96,7 @@ class Verifier:
         self._verified: OrderedDict[str, tuple[Claims, Ed25519PublicKey]] = OrderedDict()
 
     async def verify(self, token: str) -> Claims:
-        """What `token` says, if its signature, issuer, audience and times are right.
+        """Returns the claims of `token`, if its signature, issuer, audience and times are right.
 
         Raises:
             TokenRefusedError: it is missing, invalid or (all else being right) expired; an `UnknownKeyError`
@@ -126,29 +126,29 @@ class Verifier:
         if key is None:
             raise UnknownKeyError(kid)
         try:
-            said = orjson.loads(_payload_of(token, key))
+            payload = orjson.loads(_payload_of(token, key))
         except InvalidSignature:
             raise TokenRefusedError("token_invalid", "the signature is wrong") from None
         except ValueError as error:
             raise TokenRefusedError("token_invalid", str(error)) from None
-        if not isinstance(said, dict):
+        if not isinstance(payload, dict):
             raise TokenRefusedError("token_invalid", "the claims are not an object")
-        self._check(said)
+        self._check(payload)
         fallback = hashlib.sha256(token.encode()).hexdigest()
-        claims = _claims(said, kid, fallback)
+        claims = _claims(payload, kid, fallback)
         if claims.expires_at <= self._clock():
             raise TokenRefusedError("token_expired")
         return claims, key
 
-    def _check(self, said: Mapping[str, Any]) -> None:
-        if said.get("iss") != self._issuer:
+    def _check(self, payload: Mapping[str, Any]) -> None:
+        if payload.get("iss") != self._issuer:
             raise TokenRefusedError("token_invalid", "another issuer")
-        audience = said.get("aud")
+        audience = payload.get("aud")
         if audience != self._audience and not (isinstance(audience, list) and self._audience in audience):
             raise TokenRefusedError("token_invalid", "for another audience")
         latest = self._clock() + CLOCK_SKEW_SECONDS
         for claim in ("iat", "nbf"):
-            if claim in said and _seconds(said, claim) > latest:
+            if claim in payload and _seconds(payload, claim) > latest:
                 raise TokenRefusedError("token_invalid", f"not valid yet ({claim})")
 
 
@@ -161,7 +161,7 @@ def _key_id(token: str) -> str:
 
 @lru_cache(maxsize=64)
 def _key_id_in(header_segment: str) -> str:
-    """The `kid` in a token's header, which is the same for all tokens of one key."""
+    """Returns the `kid` in a token's header, which is the same for all tokens of one key."""
     header = jwt.get_unverified_header(f"{header_segment}..")
     if header.get("alg") != ALGORITHM:
         raise TokenRefusedError("token_invalid", "another algorithm")
@@ -174,7 +174,7 @@ def _key_id_in(header_segment: str) -> str:
 
 
 def _payload_of(token: str, key: Ed25519PublicKey) -> bytes:
-    """The payload of a token (RFC 7515, compact form), whose header was looked at, if its signature is right.
+    """Returns the payload of a token (RFC 7515, compact form) with a checked header, if it is signed right.
 
     Raises:
         InvalidSignature: it is not.
@@ -189,7 +189,7 @@ def _payload_of(token: str, key: Ed25519PublicKey) -> bytes:
 
 
 def _bytes_of(segment: str) -> bytes:
-    """What a segment stands for; only one text stands for it."""
+    """Decodes a segment of base64url; only one text stands for the same bytes."""
     text = segment.rstrip("=").encode()
     found = urlsafe_b64decode(text + b"=" * (-len(text) % 4))
     if urlsafe_b64encode(found).rstrip(b"=") != text:
@@ -197,35 +197,35 @@ def _bytes_of(segment: str) -> bytes:
     return found
 
 
-def _claims(said: Mapping[str, Any], kid: str, fallback_session: str) -> Claims:
-    if "exp" not in said or "sub" not in said:
+def _claims(payload: Mapping[str, Any], kid: str, fallback_session: str) -> Claims:
+    if "exp" not in payload or "sub" not in payload:
         raise TokenRefusedError("token_invalid", "exp or sub is missing")
-    user_id = _text(said, "sub")
-    token_id = _text(said, "jti") if "jti" in said else ""
-    username = _text(said, "preferred_username") if said.get("preferred_username") else None
-    name = _text(said, "name", longest=None) if said.get("name") else username or user_id
+    user_id = _text(payload, "sub")
+    token_id = _text(payload, "jti") if "jti" in payload else ""
+    username = _text(payload, "preferred_username") if payload.get("preferred_username") else None
+    name = _text(payload, "name", longest=None) if payload.get("name") else username or user_id
     return Claims(
         user_id=user_id,
         name=name[:MAX_NAME_LENGTH],
-        session_id=_text(said, "sid") if "sid" in said else token_id or fallback_session,
-        issued_at=_seconds(said, "iat") if "iat" in said else 0,
-        expires_at=_seconds(said, "exp"),
+        session_id=_text(payload, "sid") if "sid" in payload else token_id or fallback_session,
+        issued_at=_seconds(payload, "iat") if "iat" in payload else 0,
+        expires_at=_seconds(payload, "exp"),
         token_id=token_id,
         key_id=kid,
         username=username,
     )
 
 
-def _text(said: Mapping[str, Any], claim: str, longest: int | None = MAX_CLAIM_LENGTH) -> str:
-    value = said[claim]
+def _text(payload: Mapping[str, Any], claim: str, longest: int | None = MAX_CLAIM_LENGTH) -> str:
+    value = payload[claim]
     if not isinstance(value, str) or not value or "\0" in value or (longest and len(value) > longest):
         raise TokenRefusedError("token_invalid", f"{claim} does not fit")
     return value
 
 
-def _seconds(said: Mapping[str, Any], claim: str) -> int:
-    """A NumericDate (RFC 7519), which may have a fraction, in whole seconds."""
-    value = said[claim]
+def _seconds(payload: Mapping[str, Any], claim: str) -> int:
+    """Returns a NumericDate (RFC 7519), which may have a fraction, in whole seconds."""
+    value = payload[claim]
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _YEAR_10000:
         raise TokenRefusedError("token_invalid", f"{claim} is not a time")
     return int(value)

@@ -1,4 +1,4 @@
-"""What becomes of a job once it was handled: the ack policy, the same on every bus."""
+"""The ack policy, the same on every bus: acknowledge, retry with a bound, or make a dead letter."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -44,7 +44,7 @@ Verdict = Done | Retry | GiveUp
 
 
 async def failure_of(handling: Awaitable[None]) -> Exception | None:
-    """Waits for `handling`; how it failed, or None."""
+    """Waits for `handling`; returns how it failed, or None."""
     try:
         await handling
     except asyncio.CancelledError:
@@ -62,7 +62,7 @@ async def pause(seconds: float, *, unless: asyncio.Event) -> None:
 
 
 def verdict(failure: Exception | None, *, attempt: int) -> Verdict:
-    """What follows the `attempt`-th handling (1, 2, …), which ended with `failure`."""
+    """Returns what follows the `attempt`-th handling (1, 2, …), which ended with `failure`."""
     match failure:
         case None:
             return Done()

@@ -1,4 +1,4 @@
-"""Events that were relayed lately: what comes twice is relayed once."""
+"""Deduplication: events that come again, by their ids, are relayed once."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ class Recent:
         self._messages: _Latest[int] = _Latest(MESSAGES)
 
     def fresh(self, events: Sequence[Event]) -> list[Event]:
-        """Those of one message that have not been here; now they have."""
+        """Returns those events of one message that are new, and remembers them."""
         if not self._messages.is_new(hash(tuple(event.id for event in events))):
             return []
         return [event for event in events if self._ids.is_new(event.id)]
@@ -37,7 +37,7 @@ class _Latest(Generic[T]):
         self._oldest: deque[T] = deque()
 
     def is_new(self, one: T) -> bool:
-        """Whether it has not been seen; now it has."""
+        """Returns whether it has not been seen, and remembers it."""
         if one in self._seen:
             return False
         self._seen.add(one)

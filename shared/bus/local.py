@@ -41,7 +41,7 @@ _DELIVERED: Final = _Delivered()
 
 
 class LocalBus:
-    """Delivery between the services of one process; what it holds ends with the process.
+    """Delivery between the services of one process; all that it holds ends with the process.
 
     Attributes:
         dead_letters: the latest events given up, oldest first.
@@ -141,30 +141,30 @@ class LocalBus:
             REDELIVERED.labels(queue).inc()
         try:
             failure = await failure_of(handle(job))
-            what = verdict(failure, attempt=job.attempt)
-            if isinstance(what, Retry):
-                await pause(what.seconds, unless=stopping)
+            decision = verdict(failure, attempt=job.attempt)
+            if isinstance(decision, Retry):
+                await pause(decision.seconds, unless=stopping)
         except asyncio.CancelledError:
-            self._give_back(queue, job)
+            self._requeue(queue, job)
             raise
-        match what:
+        match decision:
             case Done():
                 pass
             case Retry():
-                self._give_back(queue, job)
+                self._requeue(queue, job)
             case GiveUp(reason):
-                self._bury(queue, job, reason)
+                self._dead_letter(queue, job, reason)
             case _:
-                assert_never(what)
+                assert_never(decision)
 
-    def _give_back(self, queue: WorkQueue, job: Job) -> None:
+    def _requeue(self, queue: WorkQueue, job: Job) -> None:
         if job.last:
-            self._bury(queue, job, "its consumers went away")
+            self._dead_letter(queue, job, "its consumers went away")
         else:
             attempt = job.attempt + 1
             self._queues[queue].put_nowait(replace(job, attempt=attempt, last=attempt >= ATTEMPTS))
 
-    def _bury(self, queue: WorkQueue, job: Job, reason: str) -> None:
+    def _dead_letter(self, queue: WorkQueue, job: Job, reason: str) -> None:
         log.error("bus.dead_letter", queue=queue, type=job.event.type, reason=reason)
         DEAD_LETTERED.labels(queue).inc()
         if job.dead:

@@ -1,4 +1,4 @@
-"""What the bus counts, whichever way it travels."""
+"""Metrics of the bus, the same for every way it travels."""
 
 from typing import Final
 

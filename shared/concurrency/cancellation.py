@@ -4,7 +4,7 @@ import asyncio
 
 
 def is_cancelling() -> bool:
-    """Whether the current task is being cancelled.
+    """Returns whether the current task is being cancelled.
 
     If not, a `CancelledError` is no order to stop: aiormq raises it for a link that is closed, and anything
     awaited may let one out. And an order to stop may show in this only: Python 3.11's `asyncio.wait_for`,

@@ -15,7 +15,7 @@ _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 def host_name(text: str) -> str:
-    """`text` as a host name or IP address; an IPv6 address loses its brackets.
+    """Returns `text` as a host name or IP address; an IPv6 address loses its brackets.
 
     Raises:
         ValueError: it is neither.
@@ -30,7 +30,7 @@ def host_name(text: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches what listens on `host`."""
+    """Returns whether only this machine reaches what listens on `host`."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -38,7 +38,7 @@ def is_loopback(host: str) -> bool:
 
 
 def networks(text: str) -> tuple[Network, ...]:
-    """Comma-separated addresses and networks such as `10.0.0.0/8`.
+    """Parses comma-separated addresses and networks such as `10.0.0.0/8`.
 
     Raises:
         ValueError: one of them is neither.
@@ -47,13 +47,13 @@ def networks(text: str) -> tuple[Network, ...]:
 
 
 def base_url(host: str, port: int) -> str:
-    """Where a program on this machine reaches what listens on `host` and `port`: `http://127.0.0.1:8000`."""
+    """Returns the URL by which this machine reaches `host` and `port`, such as `http://127.0.0.1:8000`."""
     reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # compared, not bound to
     return f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"
 
 
 def checked_url(text: str, schemes: tuple[str, ...], *, needs_host: bool = True) -> str:
-    """`text` when it is a URL of one of `schemes`.
+    """Returns `text` when it is a URL of one of `schemes`.
 
     Raises:
         ValueError: it is not; the message holds nothing of the URL.
@@ -69,7 +69,7 @@ def checked_url(text: str, schemes: tuple[str, ...], *, needs_host: bool = True)
 
 
 def http_origin(text: str) -> str:
-    """`text` as a browser sends it in `Origin`: lower case, without the scheme's own port.
+    """Returns `text` as a browser sends it in `Origin`: lower case, without the scheme's own port.
 
     Raises:
         ValueError: it is not `http(s)://host[:port]`.
@@ -84,7 +84,7 @@ def http_origin(text: str) -> str:
 
 
 def own_origins(urls: Iterable[str]) -> frozenset[str]:
-    """The origins of `urls`; one on this machine's loopback counts under each of its names."""
+    """Returns the origins of `urls`; one on this machine's loopback counts under each of its names."""
     found: set[str] = set()
     for url in urls:
         parts = _split(url)
@@ -98,7 +98,7 @@ def own_origins(urls: Iterable[str]) -> frozenset[str]:
 
 
 def masked(text: str) -> str:
-    """`text` with whatever may be a password in it replaced by `***`; safe to show and to log."""
+    """Returns `text` with all that may be a password replaced by `***`; safe to show and to log."""
     if "-----BEGIN" in text or "\n" in text:
         return "***"
     scheme, separator, rest = text.rpartition("://") if "@" not in text else text.partition("://")

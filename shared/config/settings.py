@@ -68,7 +68,7 @@ HttpUrl = Annotated[str, url_of("http", "https"), Field(description="an http:// 
 
 
 class Settings(BaseSettings):
-    """What all services share; the fields are the variables' names in lower case."""
+    """Settings of every service; the fields are the variables' names in lower case."""
 
     model_config = SettingsConfigDict(
         env_file=".env",
@@ -139,7 +139,7 @@ class Settings(BaseSettings):
 
     @property
     def allowed_origins(self) -> frozenset[str]:
-        """The origins that browsers may call from: as configured, else the API's and the gateway's own.
+        """Returns the origins that browsers may call from: as configured, else the API's and gateway's own.
 
         Holds `*` when every origin is allowed.
         """
@@ -148,7 +148,7 @@ class Settings(BaseSettings):
 
     @classmethod
     def load(cls, *, needs: Iterable[str] = (), **overrides: Any) -> Self:
-        """The settings of this process; `overrides` win over the environment, which wins over `.env`.
+        """Reads the settings of this process; `overrides` win over the environment, which wins over `.env`.
 
         Args:
             needs: fields that must be given although they have a default, such as `redis_url`.
@@ -170,7 +170,7 @@ class Settings(BaseSettings):
         return settings
 
     def verify(self) -> None:
-        """For what no value shows by itself: called by `load`, before anything starts.
+        """Checks what no value shows by itself; called by `load`, before anything starts.
 
         Raises:
             SettingsError: with a line for each thing that is wrong.

@@ -1,4 +1,4 @@
-"""Why a program does not start."""
+"""Errors that keep a program from starting, with its exit status."""
 
 from collections.abc import Iterable
 from typing import ClassVar

@@ -30,7 +30,7 @@ _CLIENT_GONE: Final = 499
 
 
 def http_middleware(service: str) -> Middleware:
-    """The outermost middleware of a service's HTTP: request id, trace, access log, duration.
+    """Returns the outermost middleware of a service's HTTP: request id, trace, access log, duration.
 
     A request's `X-Request-Id` and `traceparent` are taken over when they fit, else made; the response has the
     `X-Request-Id`, unless its handler sent the headers itself. Requests of the operational paths are logged
@@ -75,7 +75,7 @@ def _traceparent_of(request: web.Request) -> str:
 
 
 def _route_of(request: web.Request) -> str:
-    """The route's pattern: of bounded number, unlike paths."""
+    """Returns the route's pattern: of bounded number, unlike paths."""
     resource = request.match_info.route.resource
     return "unmatched" if resource is None else resource.canonical
 

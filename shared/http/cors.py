@@ -1,4 +1,4 @@
-"""Which web pages may call: the `Origin` header (RFC 6454) and CORS (the Fetch standard)."""
+"""Leave for web pages to call: the `Origin` header (RFC 6454) and CORS (the Fetch standard)."""
 
 from typing import Final
 
@@ -21,7 +21,7 @@ class Origins:
         self._allowed = allowed
 
     def allows(self, origin: str | None) -> bool:
-        """Whether a request with this `Origin` header may call; programs that are no browser send none."""
+        """Returns whether a request with this `Origin` header may call; only browsers send one."""
         return origin is None or self.any or origin.lower() in self._allowed
 
 
@@ -41,10 +41,10 @@ def cors_middleware(origins: Origins) -> Middleware:
             try:
                 response = await handler(request)
             except web.HTTPException as refusal:
-                _say(refusal.headers, request, origins, origin)
+                _set_headers(refusal.headers, request, origins, origin)
                 raise
         if not response.prepared:
-            _say(response.headers, request, origins, origin)
+            _set_headers(response.headers, request, origins, origin)
         return response
 
     return allow_origins
@@ -54,7 +54,9 @@ def _is_preflight(request: web.Request) -> bool:
     return request.method == hdrs.METH_OPTIONS and hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers
 
 
-def _say(headers: CIMultiDict[str], request: web.Request, origins: Origins, origin: str | None) -> None:
+def _set_headers(
+    headers: CIMultiDict[str], request: web.Request, origins: Origins, origin: str | None
+) -> None:
     if not origins.any:
         headers.add(hdrs.VARY, hdrs.ORIGIN)
     if origin is None or not origins.allows(origin):

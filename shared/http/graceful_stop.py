@@ -1,4 +1,4 @@
-"""The end of an HTTP server, such that no request is lost on the way.
+"""The graceful end of an HTTP server: no request is lost on the way.
 
 A client may send its next request on a kept-alive connection at the moment at which the server closes it: it
 sees a reset, and cannot know whether the request was done. So a server that stops says `Connection: close`
@@ -16,7 +16,7 @@ _LOOK_SECONDS: Final = 0.02
 
 
 class Stopping:
-    """Whether an HTTP server is about to stop.
+    """The state of an HTTP server that may be about to stop.
 
     Attributes:
         begun: it is: `/readyz` answers 503, and every answer is the last on its connection.
@@ -26,7 +26,7 @@ class Stopping:
         self.begun = False
 
     def watch(self, app: web.Application) -> None:
-        """Has the answers of `app` say so."""
+        """Makes the answers of `app` say so."""
         app[STOPPING] = self
         app.on_response_prepare.append(self._last_answer)
 

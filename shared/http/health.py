@@ -1,4 +1,4 @@
-"""What operators ask every service: is it alive, is it ready, what does it count."""
+"""Operators' routes of every service: is it alive, is it ready, what does it count."""
 
 import asyncio
 from collections import Counter
@@ -32,7 +32,7 @@ _NEVER: Final = Stopping()
 
 
 def ops_routes(checks: Mapping[str, Check]) -> list[web.RouteDef]:
-    """`GET /healthz` (200 while the event loop turns), `/readyz` and `/metrics` (Prometheus text).
+    """Returns `GET /healthz` (200 while the event loop turns), `/readyz` and `/metrics` (Prometheus text).
 
     `/readyz` runs all checks at once, each for at most 2 s. 200 when every one passes; else 503 as problem
     details with code `unavailable`, whose `dependencies` has "ok" or a reason for each name. 503 without a

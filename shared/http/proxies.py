@@ -1,4 +1,4 @@
-"""Who calls, where proxies that are trusted stand in between (`X-Forwarded-For`)."""
+"""Client addresses behind trusted proxies (`X-Forwarded-For`)."""
 
 import ipaddress
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ class Proxies:
         self._trusted = tuple(trusted)
 
     def address(self, request: web.BaseRequest) -> str:
-        """Where `request` comes from: its peer, or whom the trusted proxies say that they speak for.
+        """Returns the address that `request` comes from: its peer, or the one that trusted proxies name.
 
         Each proxy appends its own peer to the header, so it is read from its end, as far as proxies are
         trusted. "" where there is no address.
@@ -28,7 +28,7 @@ class Proxies:
         return self.behind(request.remote or "", said)
 
     def behind(self, peer: str, forwarded: str) -> str:
-        """The same, from the peer's address and the header's value."""
+        """Returns the same from the peer's address and the header's value."""
         if not self._trusted:
             return peer
         found = peer
@@ -42,13 +42,13 @@ class Proxies:
         return found
 
     def trusts(self, text: str) -> bool:
-        """Whether this is the address of a trusted proxy."""
+        """Returns whether this is the address of a trusted proxy."""
         address = _address(text)
         return address is not None and any(address in network for network in self._trusted)
 
 
 def rate_limit_key(address: str) -> str:
-    """What one customer has of addresses: an IPv4 address, an IPv6 network of 64 bits."""
+    """Returns the part of an address that one customer has: an IPv4 address, an IPv6 network of 64 bits."""
     if ":" not in address:
         return address
     parsed = _address(address)

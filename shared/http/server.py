@@ -11,7 +11,7 @@ from aiohttp import web
 
 from shared.config.start_errors import StartError
 from shared.http.graceful_stop import Stopping
-from shared.http.stop_listening import close_door
+from shared.http.stop_listening import stop_accepting
 
 BACKLOG: Final = 4096
 
@@ -59,7 +59,7 @@ async def http_server(
         finally:
             stopping.begun = True
             if linger:
-                await close_door(site)
+                await stop_accepting(site)
                 await stopping.linger(runner, linger)
     finally:
         await runner.cleanup()
@@ -82,12 +82,12 @@ class _Site(web.BaseSite):
 
     @property
     def name(self) -> str:
-        """Where it listens."""
+        """Returns the URL of its address."""
         host, port = self._address
         return f"http://{host}:{port}"
 
     async def start(self) -> None:
-        """Listens."""
+        """Starts to listen."""
         await super().start()
         loop, (host, port) = asyncio.get_running_loop(), self._address
         self._server = await loop.create_server(self._protocols, host, port, backlog=BACKLOG)

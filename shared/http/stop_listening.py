@@ -3,8 +3,8 @@
 Closing a listening socket resets the connections that wait in it to be accepted: their clients believe that
 they are connected, and may have sent a request. So the socket takes no new ones first, by a filter of the
 kernel (classic BPF, which Linux lets every program attach to its own sockets) that passes over the packets
-that open a connection. Those who are in the door are accepted; those who come meanwhile try again a second
-later, as TCP does, and are refused then. Where there are no such filters, the door is simply closed.
+that open a connection. Connections that wait are accepted; clients that come meanwhile try again a second
+later, as TCP does, and are refused then. Where there are no such filters, the socket is simply closed.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from typing import Final
 
 from aiohttp import web
 
-IN_THE_DOOR_SECONDS: Final = 0.05
+HANDSHAKE_SECONDS: Final = 0.05
 """Enough for the handshakes that are under way."""
 
 _SO_ATTACH_FILTER: Final = 26
@@ -35,11 +35,11 @@ _INSTRUCTIONS: Final = (  # operation, jump if true, jump if false, operand
 _FILTER: Final = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *each) for each in _INSTRUCTIONS))
 
 
-async def close_door(site: web.BaseSite) -> None:
-    """Stops `site` listening once those who are in the door have been let in."""
-    shut = [_takes_no_new_ones(each) for each in _sockets(site)]
-    if any(shut):
-        await asyncio.sleep(IN_THE_DOOR_SECONDS)
+async def stop_accepting(site: web.BaseSite) -> None:
+    """Stops `site` listening once the connections that wait to be accepted have been."""
+    filtered = [_reject_new(each) for each in _sockets(site)]
+    if any(filtered):
+        await asyncio.sleep(HANDSHAKE_SECONDS)
     await site.stop()
 
 
@@ -49,8 +49,8 @@ def _sockets(site: web.BaseSite) -> Iterable[socket.socket]:
     return sockets
 
 
-def _takes_no_new_ones(listening: socket.socket) -> bool:
-    """Attaches the filter, through a descriptor of its own; whether it could."""
+def _reject_new(listening: socket.socket) -> bool:
+    """Attaches the filter, through a descriptor of its own; returns whether it could."""
     program = struct.pack("HP", len(_INSTRUCTIONS), ctypes.addressof(_FILTER))
     with suppress(OSError), socket.socket(fileno=os.dup(listening.fileno())) as same:
         same.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)

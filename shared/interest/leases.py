@@ -145,7 +145,7 @@ class InterestLeases:
 
     @property
     def _complete(self) -> bool:
-        """Whether every room is registered, but for those still waited for."""
+        """True while every room is registered, but for those still waited for."""
         return not (self._refilling or self._late)
 
     def _change(self, room: str) -> None:
@@ -206,7 +206,7 @@ class InterestLeases:
         self._after_beat()
 
     def _refill(self) -> None:
-        """Has all rooms registered anew: Redis does not know this gateway (any more)."""
+        """Registers all rooms anew: Redis does not know this gateway (any more)."""
         self._registered.clear()
         self._changed = dict.fromkeys([*self._changed, *self._held])
         self._refilling = set(self._changed)
@@ -242,7 +242,7 @@ class InterestLeases:
         self._settle({room for room in rooms if room not in self._changed})
 
     def _settle(self, written: set[str]) -> None:
-        """Redis now has `written` as they are held: whoever waits for that is told."""
+        """Lets those go on who wait for `written`, which Redis now has as they are held."""
         for room in written:
             self._waiters.release(room)
         was_complete = self._complete
@@ -253,16 +253,16 @@ class InterestLeases:
             self._next_beat = 0.0
         if self._lost and not self._refilling:
             self._lost = False
-            self._tell(None)
+            self._report_missed(None)
         elif missed := late & self._held.keys():
-            self._tell(frozenset(missed))
+            self._report_missed(frozenset(missed))
 
     async def _write(self, held: Sequence[str], dropped: Sequence[str]) -> None:
         rooms = [*map(room_key, held), *map(room_key, dropped)]
         if rooms:
             await self._redis.eval(_WRITE, len(rooms), *rooms, self._instance, LEASE_SECONDS, len(held))
 
-    def _tell(self, rooms: frozenset[str] | None) -> None:
+    def _report_missed(self, rooms: frozenset[str] | None) -> None:
         try:
             self._missed(rooms)
         except Exception:
@@ -276,7 +276,7 @@ class InterestLeases:
 
 
 def _is_gone(beat: float | None, epoch: Any, *, at: float) -> bool:
-    """Whether a reader takes the store for known, and a gateway with this last heartbeat for gone."""
+    """Returns whether a reader trusts the store, and takes a gateway with this last heartbeat for gone."""
     if beat is None:
         return epoch is not None and at >= float(epoch)
     return at - beat > FORGOTTEN_SECONDS

@@ -1,4 +1,4 @@
-"""Who held rooms when it was last looked: a guess to publish by while it is looked anew.
+"""A memory of the gateways that held rooms at the last look: a guess to publish by.
 
 Who has come since is not in it: whoever publishes by a guess looks right after, and publishes once more to
 those who were missing. So a guess that is wrong costs time, never an event. Of who has gone since it knows:
@@ -33,7 +33,7 @@ _POLL_SECONDS: Final = 2.0
 
 @dataclass(slots=True)
 class _Found:
-    """Who held the rooms of events of a kind; `asked` and `users` are those of the last."""
+    """The gateways that held the rooms of events of a kind; `asked` and `users` are those of the last."""
 
     users: tuple[str, ...]
     asked: bytes
@@ -45,13 +45,13 @@ class InterestMemory:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._hears = False
+        self._subscribed = False
         self._found: dict[Kind, _Found] = {}
         self._kinds: dict[str, set[Kind]] = {}
         self._names = 0
 
     def guess(self, event: Event) -> frozenset[str] | None:
-        """Who held the rooms of the last event that went where this one goes; None when that is not known."""
+        """Returns the holders of the rooms of the last event that went where this one goes, if known."""
         kind = kind_of(event)
         if kind == _NOWHERE:
             return frozenset()
@@ -59,13 +59,13 @@ class InterestMemory:
         return None if found is None else found.holders
 
     def asked(self, event: Event) -> bytes | None:
-        """What was asked about the rooms of this very event; None where nothing is remembered."""
+        """Returns the question that was asked about this very event's rooms; None where none is known."""
         found = self._found.get(kind_of(event))
         return found.asked if found is not None and found.users == event.users else None
 
     def learn(self, event: Event, asked: bytes, holders: frozenset[str]) -> None:
-        """It was asked who holds the event's rooms."""
-        if not self._hears:
+        """Remembers the answer about the gateways that hold the event's rooms."""
+        if not self._subscribed:
             return
         kind = kind_of(event)
         known = self._found.get(kind)
@@ -88,21 +88,21 @@ class InterestMemory:
             try:
                 async with self._redis.pubsub() as subscription:
                     await subscription.subscribe(DROPPED)
-                    async for rooms in _heard(subscription):
+                    async for rooms in _dropped_rooms(subscription):
                         if rooms is None:
                             self._forget_all()  # the client may have subscribed anew by itself
-                            self._hears, pauses = True, backoff()
+                            self._subscribed, pauses = True, backoff()
                         else:
-                            self._left(rooms)
+                            self._forget_rooms(rooms)
             except REDIS_ERRORS as error:
                 log.info("interest.not_heard", reason=repr(error))
             finally:
-                self._hears = False
+                self._subscribed = False
                 self._forget_all()
             raise_if_cancelled()
             await asyncio.sleep(next(pauses))
 
-    def _left(self, rooms: list[str]) -> None:
+    def _forget_rooms(self, rooms: list[str]) -> None:
         for room in rooms:
             for kind in list(self._kinds.get(room, ())):
                 self._forget(kind)
@@ -125,7 +125,7 @@ class InterestMemory:
 
 
 def kind_of(event: Event) -> Kind:
-    """Events of one kind go to the same rooms, unless members came or went."""
+    """Returns the kind of an event: those of one kind go to the same rooms, unless members came or went."""
     return event.rooms, bool(event.users)
 
 
@@ -133,8 +133,8 @@ def _names(kind: Kind, found: _Found) -> int:
     return len(kind[0]) + len(found.users)
 
 
-async def _heard(subscription: PubSub) -> AsyncIterator[list[str] | None]:
-    """The rooms that are left; None once it is subscribed."""
+async def _dropped_rooms(subscription: PubSub) -> AsyncIterator[list[str] | None]:
+    """Yields None once it is subscribed, then the rooms that a gateway dropped, time by time."""
     while True:
         message = await subscription.get_message(timeout=_POLL_SECONDS)
         raise_if_cancelled()

@@ -1,4 +1,4 @@
-"""Publishing an event to whoever holds its rooms."""
+"""Publishing of events to the gateways that hold their rooms."""
 
 from collections.abc import Awaitable, Coroutine, Iterable, Sequence
 from typing import Any

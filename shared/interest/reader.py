@@ -1,4 +1,4 @@
-"""Who gets an event: the gateways that hold one of its rooms."""
+"""The look-up of the gateways that hold one of an event's rooms."""
 
 from collections.abc import Sequence
 from typing import Any, Final, Protocol
@@ -56,7 +56,7 @@ Rooms come first: a gateway whose registration is under way says so in its heart
 
 
 class Write(Protocol):
-    """What is written in the same round trip, before the look."""
+    """A write in the same round trip, before the look."""
 
     def queue(self, pipeline: Pipeline) -> None:
         """Adds its commands."""
@@ -74,7 +74,7 @@ class InterestReader:
         self._store = OptionalStore("interest.unknown", seconds=_SKIP_SECONDS)
 
     def guess(self, events: Sequence[Event]) -> list[frozenset[str]] | None:
-        """For each event the instances that it may be for, without asking; None unless all can be guessed.
+        """Guesses for each event the instances that it may be for; None unless all can be guessed.
 
         Some may be missing: to be right, look who they are after the event was published, and publish it to
         those as well.
@@ -95,7 +95,7 @@ class InterestReader:
     async def gateways(
         self, events: Sequence[Event], *, first: Write | None = None
     ) -> list[frozenset[str] | None]:
-        """For each event the instances that it is for; None for every one. Never raises for Redis's sake.
+        """Looks up for each event the instances that it is for; None for every one. Raises no Redis error.
 
         One round trip, however many events; none where no event has rooms. `first` is written before it is
         looked: who comes too late to be found here finds it written.
@@ -114,14 +114,14 @@ class InterestReader:
         return answers
 
     def _keys_of(self, event: Event) -> bytes | None:
-        """The keys of the rooms of those who get something from it; None for everywhere."""
+        """Returns the keys of the rooms of those who get something from it; None for everywhere."""
         if event.everywhere:
             return None
         remembered = None if self._memory is None else self._memory.asked(event)
         return remembered or keys_of((*event.rooms, *map(user_room, event.users)))
 
     async def _holders(self, asked: Sequence[bytes], first: Write | None) -> dict[bytes, frozenset[str]]:
-        """Who holds each of `asked`; empty when that cannot be known."""
+        """Returns the holders of each of `asked`; none when they cannot be known."""
         if not asked or self._store.away:
             return {}
         found = await self._store.ask(self._read(asked, first))
@@ -155,7 +155,7 @@ def _roomless(keys: bytes | None) -> frozenset[str] | None:
 
 
 def _sorted_by_age(beats: Sequence[bytes | str], now: float) -> tuple[frozenset[str], frozenset[str]]:
-    """The gateways whose rooms are known, and those whose rooms are not; the forgotten are in neither.
+    """Returns the gateways with known rooms, and those with unknown ones; the forgotten are in neither.
 
     `beats`: names and times in turn.
     """

@@ -19,7 +19,7 @@ _ATTEMPTS: Final = 2
 
 @asynccontextmanager
 async def rabbit_link(url: SecretStr, *, service: str) -> AsyncIterator[Bus]:
-    """The bus on the RabbitMQ at `url`; it connects, and connects again, by itself while the block runs."""
+    """Opens the bus on the RabbitMQ at `url`; it connects by itself, also again, while the block runs."""
     from shared.bus.rabbit.bus import rabbit_bus  # noqa: PLC0415  # slow to import, and `up` may do without
 
     async with rabbit_bus(url.get_secret_value(), name=service) as bus:
@@ -28,7 +28,7 @@ async def rabbit_link(url: SecretStr, *, service: str) -> AsyncIterator[Bus]:
 
 @asynccontextmanager
 async def redis_link(url: SecretStr) -> AsyncIterator[Redis]:
-    """A client of the Redis at `url` (answers are bytes); it connects when it is used, and again when needed.
+    """Opens a client of the Redis at `url` (answers are bytes); it connects when used, and again when needed.
 
     A call on a Redis that is away fails within a few seconds, with a subclass of `redis.RedisError`.
     """
@@ -44,8 +44,8 @@ async def redis_link(url: SecretStr) -> AsyncIterator[Redis]:
         yield client
 
 
-class _LossTold(Connection):
-    """Tells a loss that is noticed while writing as redis-py's other losses.
+class _LossReporting(Connection):
+    """A connection that reports a loss noticed while writing as redis-py's other losses.
 
     uvloop has a RuntimeError for a connection that was reset and not yet told to be lost, which redis-py
     passes on as it is: nobody who waits for Redis to come back would take it for that.
@@ -58,9 +58,9 @@ class _LossTold(Connection):
             raise LinkLostError(f"The connection was lost while writing: {error}") from error
 
 
-class _RedisTcp(_LossTold):
+class _RedisTcp(_LossReporting):
     """`redis://`."""
 
 
-class _RedisTls(_LossTold, SSLConnection):
+class _RedisTls(_LossReporting, SSLConnection):
     """`rediss://`."""

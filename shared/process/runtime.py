@@ -48,7 +48,7 @@ def run(main: Callable[[asyncio.Event], Awaitable[None]]) -> int:
 
 
 def tune_gc() -> None:
-    """Has the garbage collector look less often, and never at what was imported.
+    """Makes the garbage collector look less often, and never at what was imported.
 
     With its defaults it walks through all that a process holds, rooms and sockets too, every few thousand
     requests; hardly anything here is freed by it rather than by its reference count.

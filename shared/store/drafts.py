@@ -62,7 +62,7 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What a cancelled reply came to.
+    """The kept part of a cancelled reply.
 
     Attributes:
         attempt: the one that counts; 0 when none had begun.
@@ -85,7 +85,7 @@ class Drafts:
         self._store = OptionalStore("drafts.skipped", seconds=_SKIP_SECONDS)
 
     async def start(self, reply_id: str, at_least: int) -> Standing:
-        """An attempt begins, unless the reply was cancelled or has ended; its number is in the answer.
+        """Begins an attempt, unless the reply was cancelled or has ended; returns its number in the standing.
 
         Args:
             reply_id: the reply.
@@ -99,11 +99,11 @@ class Drafts:
         await self._asked("mend", lambda: self._mend(reply_id, attempt, texts))
 
     async def read(self, reply_id: str) -> Draft | None:
-        """The reply's draft; None when no attempt has begun, or it cannot be known."""
+        """Returns the reply's draft; None when no attempt has begun, or it cannot be known."""
         return await self._asked("read", lambda: self._read(reply_id))
 
     async def cancel(self, reply_id: str) -> Kept:
-        """Has the reply end where it is; what it came to, again the same when it was cancelled before.
+        """Ends the reply where it is; returns what is kept, the same again if it was cancelled before.
 
         Raises:
             DraftsUnavailableError: Redis does not say.
@@ -117,12 +117,12 @@ class Drafts:
             raise DraftsUnavailableError from error
 
     async def standing(self, reply_ids: Iterable[str]) -> dict[str, Standing]:
-        """How these replies stand; those of which it is not known are left out."""
+        """Returns the standing of these replies; those of which it is not known are left out."""
         ids = list(reply_ids)
         return await self._asked("standing", lambda: self._standing_of(ids)) or {}
 
     async def end(self, reply_id: str) -> None:
-        """The reply is stored: its text goes, and whoever still writes it learns of it."""
+        """Marks the reply as stored: its text goes, and a worker that still writes it learns of it."""
         await self._asked("end", lambda: self._end(reply_id))
 
     async def _start(self, reply_id: str, at_least: int) -> Standing:

@@ -1,4 +1,4 @@
-"""The sessions that have ended while tokens of theirs may still look good: what a gateway loads at its start.
+"""Sessions that have ended while tokens of theirs may still look good; a gateway loads them at its start.
 
 Redis sorted set `roomcast:sessions:ended`: session id, scored with the Unix second after which none of the
 session's tokens is good any more.
@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from typing import Final, cast
 
 from redis.asyncio import Redis
+
+from shared.store.keys import text
 
 _KEY: Final = "roomcast:sessions:ended"
 _WHOLE: Final = "roomcast:sessions:whole"
@@ -44,7 +46,7 @@ class EndedSessions:
             await pipeline.execute()
 
     async def is_whole(self) -> bool:
-        """Whether it was filled since Redis has had it.
+        """Returns whether it was filled since Redis has had it.
 
         Raises:
             RedisError: Redis does not answer.
@@ -52,7 +54,7 @@ class EndedSessions:
         return bool(await self._redis.exists(_WHOLE))
 
     async def load(self) -> dict[str, int]:
-        """All of them: session id to the Unix second after which it no longer matters.
+        """Returns all of them: session id to the Unix second after which it no longer matters.
 
         Raises:
             RedisError: Redis does not answer.
@@ -61,8 +63,4 @@ class EndedSessions:
             "Iterable[tuple[bytes | str, float]]",
             await self._redis.zrangebyscore(_KEY, int(time.time()), "+inf", withscores=True),
         )
-        return {_text(member): int(score) for member, score in found}
-
-
-def _text(member: bytes | str) -> str:
-    return member.decode() if isinstance(member, bytes) else member
+        return {text(member): int(score) for member, score in found}

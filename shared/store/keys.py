@@ -1,4 +1,4 @@
-"""The keys and times that readers and holders of interest agree on."""
+"""Keys and times in Redis that readers and holders of interest agree on, and how to read its answers."""
 
 from collections.abc import Iterable
 from typing import Any, Final
@@ -22,26 +22,26 @@ _ROOM: Final = "roomcast:interest:"
 
 
 def room_key(room: str) -> str:
-    """The key of the set of instances that hold `room`."""
+    """Returns the key of the set of instances that hold `room`."""
     return _ROOM + room
 
 
 def keys_of(rooms: Iterable[str]) -> bytes:
-    """The keys of the sets of instances that hold these rooms, joined by `KEY_END`."""
+    """Returns the keys of the sets of instances that hold these rooms, joined by `KEY_END`."""
     return KEY_END.join([room_key(room).encode() for room in rooms])
 
 
 def rooms_of(keys: bytes) -> list[str]:
-    """The rooms with these keys, which are joined by `KEY_END`."""
+    """Returns the rooms with these keys, which are joined by `KEY_END`."""
     return [key.decode(errors="replace").removeprefix(_ROOM) for key in keys.split(KEY_END)]
 
 
 def seconds(time: Any) -> float:
-    """The answer of TIME, (seconds, microseconds), as seconds since 1970."""
+    """Returns the answer of TIME, (seconds, microseconds), as seconds since 1970."""
     whole, micros = time
     return int(whole) + int(micros) / 1e6
 
 
 def text(value: bytes | str) -> str:
-    """A name from Redis, whether or not the client decodes answers."""
+    """Returns a name from Redis as text, whether or not the client decodes answers."""
     return value.decode() if isinstance(value, bytes) else value

@@ -1,4 +1,4 @@
-"""Who is online in a chat, as all gateways together see it.
+"""Presence: the users who are online in a chat, as all gateways together see it.
 
 Redis hash `roomcast:presence:<chat id>`: a field `<instance>|<user id>` for each user with a joined socket at
 that gateway, kept for three hours, refreshed every hour. What gateways that are gone have left there counts
@@ -51,7 +51,7 @@ class Presence:
         self._store = OptionalStore("presence.unknown", seconds=_SKIP_SECONDS)
 
     async def online(self, chat_id: str) -> list[str]:
-        """The ids of the users who have a joined socket at any gateway, sorted; none while Redis is away."""
+        """Returns the sorted ids of users with a joined socket at any gateway; none while Redis is away."""
         if self._store.away:
             return []
         return await self._store.ask(self._online(chat_id)) or []
@@ -59,19 +59,19 @@ class Presence:
     async def _online(self, chat_id: str) -> list[str]:
         async with self._redis.pipeline(transaction=False) as pipeline:
             pipeline.hkeys(_key(chat_id))
-            _ask_who_lives(pipeline)
+            _queue_heartbeats(pipeline)
             fields, beats, time = await pipeline.execute()
         living = _living(beats, time)
         return sorted({user_id for instance, user_id in _parsed(fields) if instance in living})
 
     async def gone(self) -> frozenset[str]:
-        """The gateways whose last heartbeat is too old.
+        """Returns the gateways whose last heartbeat is too old.
 
         Raises:
             RedisError: Redis does not answer.
         """
         async with self._redis.pipeline(transaction=False) as pipeline:
-            _ask_who_lives(pipeline)
+            _queue_heartbeats(pipeline)
             beats, time = await pipeline.execute()
         return frozenset(text(instance) for instance, _ in beats) - _living(beats, time)
 
@@ -129,7 +129,7 @@ class Presence:
 
 
 def _words(instance: str, changes: Iterable[Change]) -> list[str | int]:
-    """What `_WRITE` is told of one chat."""
+    """Returns the arguments of `_WRITE` for one chat."""
     here: list[str] = []
     left: list[str] = []
     for _, user_id, is_here in changes:
@@ -138,7 +138,7 @@ def _words(instance: str, changes: Iterable[Change]) -> list[str | int]:
 
 
 def _places(fields: Iterable[bytes | str], living: AbstractSet[str]) -> dict[str, set[str]]:
-    """The users in a chat, and at which of the `living` gateways each is."""
+    """Returns the users in a chat, and the `living` gateways at which each is."""
     places: dict[str, set[str]] = {}
     for instance, user_id in _parsed(fields):
         if instance in living:
@@ -146,7 +146,7 @@ def _places(fields: Iterable[bytes | str], living: AbstractSet[str]) -> dict[str
     return places
 
 
-def _ask_who_lives(pipeline: Any) -> None:
+def _queue_heartbeats(pipeline: Any) -> None:
     pipeline.zrange(GATEWAYS, 0, -1, withscores=True)
     pipeline.time()
 
@@ -165,7 +165,7 @@ def _field(instance: str, user_id: str) -> str:
 
 
 def _parsed(fields: Iterable[bytes | str]) -> Iterable[tuple[str, str]]:
-    """Instance and user id of each field. A user id may have a `|` in it, an instance never has."""
+    """Yields instance and user id of each field. A user id may have a `|` in it, an instance never has."""
     for field in fields:
         instance, _, user_id = text(field).partition("|")
         yield instance, user_id

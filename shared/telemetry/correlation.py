@@ -1,4 +1,4 @@
-"""What ties log lines and events to the request that they come from."""
+"""Correlation of log lines and events with the request that they come from."""
 
 from contextvars import ContextVar, Token
 from typing import Self
@@ -8,12 +8,12 @@ _traceparent: ContextVar[str] = ContextVar("traceparent", default="")
 
 
 def current_request_id() -> str:
-    """The id of the request that this code runs for, or ""."""
+    """Returns the id of the request that this code runs for, or ""."""
     return _request_id.get()
 
 
 def current_traceparent() -> str:
-    """The W3C traceparent of what this code runs for, or ""."""
+    """Returns the W3C traceparent of what this code runs for, or ""."""
     return _traceparent.get()
 
 

@@ -42,18 +42,18 @@ def configure(service: str, *, as_json: bool, level: str) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=max(threshold, logging.WARNING), force=True)
-    for each in (_not_what_was_sent, _not_who_has_gone):
+    for each in (_without_malformed, _without_clients_gone):
         logging.getLogger("aiohttp.server").addFilter(each)
     logging.captureWarnings(capture=True)
 
 
-def speak_for(service: str) -> None:
+def bind_service(service: str) -> None:
     """Names the service for what the current task, and tasks started by it, log from now on."""
     structlog.contextvars.bind_contextvars(service=service)
 
 
-def _not_what_was_sent(record: logging.LogRecord) -> bool:
-    """Tells of malformed requests in a line of our own: aiohttp's holds their headers, tokens too."""
+def _without_malformed(record: logging.LogRecord) -> bool:
+    """Logs malformed requests in a line of our own: aiohttp's holds their headers, tokens too."""
     error = record.exc_info[1] if record.exc_info else None
     if isinstance(error, HttpProcessingError):
         structlog.get_logger().info("http.malformed", error=type(error).__name__)
@@ -61,8 +61,8 @@ def _not_what_was_sent(record: logging.LogRecord) -> bool:
     return True
 
 
-def _not_who_has_gone(record: logging.LogRecord) -> bool:
-    """Takes it for no failure that a client goes before it is told to send its body (`Expect`)."""
+def _without_clients_gone(record: logging.LogRecord) -> bool:
+    """Logs as no failure that a client goes before it is told to send its body (`Expect`)."""
     error = record.exc_info[1] if record.exc_info else None
     if isinstance(error, ClientConnectionResetError):
         structlog.get_logger().info("http.gone")

@@ -33,17 +33,17 @@ def enable(service: str, endpoint: str) -> None:
 
 
 def enabled() -> bool:
-    """Whether spans are recorded."""
+    """Returns whether spans are recorded."""
     return bool(_tracers)
 
 
 def valid_traceparent(text: str) -> bool:
-    """Whether `text` is a W3C `traceparent` header (https://www.w3.org/TR/trace-context/)."""
+    """Returns whether `text` is a W3C `traceparent` header (https://www.w3.org/TR/trace-context/)."""
     return len(text) <= 256 and _TRACEPARENT.fullmatch(text) is not None
 
 
 def new_traceparent() -> str:
-    """The start of a new trace that is not sampled."""
+    """Returns the start of a new trace that is not sampled."""
     trace, span = random.getrandbits(128) or 1, random.getrandbits(64) or 1
     return f"00-{trace:032x}-{span:016x}-00"
 

@@ -20,7 +20,7 @@ from shared.bus.rabbit.topology import DEAD_LETTERS, follower_queue, gateway_que
 
 @asynccontextmanager
 async def rabbit_bus(url: str, *, name: str) -> AsyncIterator[Bus]:
-    """The bus at `url` (`amqp://…`, `amqps://…`), for as long as the block runs.
+    """Opens the bus at `url` (`amqp://…`, `amqps://…`) for as long as the block runs.
 
     Enters at once, whether the broker is there or not. `name` is what the broker shows its connections as.
     """

@@ -27,19 +27,19 @@ _LISTS: Final = ("rooms", "users")
 
 
 def headers_of(event: Event) -> dict[str, Any]:
-    """The AMQP headers of a single event."""
+    """Returns the AMQP headers of a single event."""
     return {_PREFIX + name: value for name, value in event.attributes().items()}
 
 
 def fits_headers(event: Event) -> bool:
-    """Whether its attributes fit one AMQP header frame; one that does not travels as a batch of one."""
+    """Returns whether its attributes fit one AMQP header frame; else it travels as a batch of one."""
     if len(event.users) + len(event.rooms) < 100:  # each at most 255 characters
         return True
     return len(orjson.dumps(event.attributes())) <= _HEADER_LIMIT
 
 
 def record_of(event: Event) -> bytes:
-    """One event as it stands in a batch; a batch is records joined."""
+    """Returns one event as it stands in a batch; a batch is records joined."""
     attributes = orjson.dumps(event.attributes())
     return _LENGTHS.pack(len(attributes), len(event.body)) + attributes + event.body
 
@@ -51,7 +51,7 @@ def decode(
     *,
     pass_over: Callable[[UndecodableEventError], None] | None = None,
 ) -> list[Event]:
-    """The events of one message, in order; at least one, unless `pass_over` took some.
+    """Returns the events of one message, in order; at least one, unless `pass_over` took some.
 
     `pass_over` takes the refusal of an event among others, which are given out without it: one that a newer
     version wrote does not take those beside it along.
@@ -67,7 +67,7 @@ def decode(
 
 
 def decode_one(content_type: str | None, headers: Mapping[str, Any] | None, body: bytes) -> Event:
-    """The one event of a message.
+    """Returns the one event of a message.
 
     Raises:
         UndecodableEventError: it is not of the form above, or holds several.

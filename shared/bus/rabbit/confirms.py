@@ -49,14 +49,14 @@ class Batch:
         self.lost = ""
 
     def answered(self, *, taken: bool) -> None:
-        """One more has been."""
+        """Counts one more answer."""
         self.missing -= 1
         self.refused += not taken
         if not self.missing:
             self._settle()
 
     def lose(self, why: str) -> None:
-        """No more will be."""
+        """Settles it unanswered: no more answers will come."""
         self.lost = why
         self._settle()
 
@@ -70,19 +70,19 @@ class ConfirmProtocol(FrameProtocol):
 
     def __init__(self, reader: asyncio.StreamReader, *, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(reader, loop=loop)
-        self._futures = loop
-        self._writing: asyncio.WriteTransport | None = None  # the base class has a `_transport`, and drops it
+        self._event_loop = loop
+        self._output: asyncio.WriteTransport | None = None  # the base class has a `_transport`, and drops it
         self._frame_max = _FRAME_MAX
         self._lost = ""
         self._published = 0
         self._waiting: dict[int, Batch] = {}
-        self._returning: Content | None = None
+        self._partial_return: Content | None = None
         self._returned: set[int] = set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called with the connection."""
         super().connection_made(transport)
-        self._writing = cast("asyncio.WriteTransport", transport)  # uvloop's are none by inheritance
+        self._output = cast("asyncio.WriteTransport", transport)  # uvloop's are none by inheritance
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called when there is no connection any more."""
@@ -90,13 +90,13 @@ class ConfirmProtocol(FrameProtocol):
         super().connection_lost(exc)
 
     def open(self, channel: int, *, frame_max: int) -> None:
-        """From now on that channel, which is in confirm mode, is published on here, and only here."""
+        """Publishes on that channel, which is in confirm mode, from now on; nobody else does."""
         self._channel = channel
         self._frame_max = min(frame_max or _FRAME_MAX, _FRAME_MAX)
 
     def publish(self, messages: Sequence[Outgoing]) -> Batch:
         """Writes messages, in order; they are on their way when it returns, or lost with the link."""
-        batch = Batch(len(messages), self._futures.create_future())
+        batch = Batch(len(messages), self._event_loop.create_future())
         if self._lost or not messages:
             batch.lose(self._lost)
             return batch
@@ -110,30 +110,30 @@ class ConfirmProtocol(FrameProtocol):
         # Nothing is counted that cannot be written.
         self._published += len(messages)
         self._waiting.update(dict.fromkeys(range(first, self._published + 1), batch))
-        assert self._writing is not None  # it is connected  # noqa: S101
+        assert self._output is not None  # it is connected  # noqa: S101
         try:
-            self._writing.write(b"".join(frames))
+            self._output.write(b"".join(frames))
         except (RuntimeError, OSError) as error:
             # A connection that was reset, or is being closed, and is not told to be lost yet.
             self.lose(repr(error))
         return batch
 
     def lose(self, why: str) -> None:
-        """The link is of no use any more: nothing will be answered."""
+        """Gives the link up: nothing that waits for an answer will get one."""
         self._lost = why
         waiting, self._waiting = self._waiting, {}
         for batch in dict.fromkeys(waiting.values()):
             batch.lose(why)
 
-    def _takes(self, kind: int, payload: bytes) -> bool:
+    def _accept(self, kind: int, payload: bytes) -> bool:
         if kind != METHOD:
-            return self._goes_on_returning(kind, payload)
+            return self._continue_return(kind, payload)
         if payload.startswith(_ACK):
             self._answer(payload, taken=True)
         elif payload.startswith(_NACK):
             self._answer(payload, taken=False)
         elif payload.startswith(_RETURN):
-            self._returning = Content()
+            self._partial_return = Content()
         else:
             return False
         return True
@@ -153,14 +153,14 @@ class ConfirmProtocol(FrameProtocol):
             batch.returned += is_returned
             batch.answered(taken=taken and not is_returned)
 
-    def _goes_on_returning(self, kind: int, payload: bytes) -> bool:
-        if self._returning is None:
+    def _continue_return(self, kind: int, payload: bytes) -> bool:
+        if self._partial_return is None:
             return False
-        if self._returning.is_whole_with(kind, payload):
+        if self._partial_return.add_frame(kind, payload):
             header = ContentHeader()
-            header.unmarshal(self._returning.header)
+            header.unmarshal(self._partial_return.header)
             self._returned.add(int(header.properties.message_id or 0))
-            self._returning = None
+            self._partial_return = None
         return True
 
 

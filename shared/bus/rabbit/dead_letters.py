@@ -58,7 +58,7 @@ class DeadLetter:
 
 
 class Taken:
-    """A letter that is yours until the letters are closed; then it goes back to its place, if not settled."""
+    """A letter held until the letters are closed; then it goes back to its place, if not settled."""
 
     def __init__(
         self, message: DeliveredMessage, *, reading: AbstractChannel, publishing: AbstractChannel
@@ -105,7 +105,7 @@ class Taken:
 
 @asynccontextmanager
 async def dead_letters(url: str) -> AsyncIterator[AsyncIterator[Taken]]:
-    """The letters that the broker at `url` has now, oldest first; take them one by one within the block.
+    """Opens the letters that the broker at `url` has now, oldest first, to be taken one by one in the block.
 
     Raises:
         BusUnavailableError: it cannot be reached, or the link was lost: what was not settled is still there.
@@ -153,7 +153,7 @@ async def _channel(made: AbstractConnection, *, confirms: bool = True) -> AsyncI
 
 
 def letter_of(message: DeliveredMessage) -> DeadLetter:
-    """What a message among the dead letters says."""
+    """Returns a message among the dead letters as a letter."""
     properties = message.header.properties
     headers: Mapping[str, Any] = properties.headers or {}
     try:
@@ -173,7 +173,7 @@ def letter_of(message: DeliveredMessage) -> DeadLetter:
 
 
 def _death(headers: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What the broker notes of a message that it gave up itself."""
+    """Returns the broker's own note on a message that it gave up itself."""
     match headers.get("x-death"):
         case [dict() as latest, *_]:
             return latest

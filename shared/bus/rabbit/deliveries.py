@@ -28,18 +28,18 @@ class DeliveryProtocol(FrameProtocol):
 
     def __init__(self, reader: asyncio.StreamReader, *, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(reader, loop=loop)
-        self._slices = loop
+        self._event_loop = loop
         self._receive: Receive | None = None
         self._delivery: _Delivery | None = None
         self._due: deque[tuple[int, bytes, bytes]] = deque()
         self._sliced = False
 
-    def take(self, channel: int, receive: Receive) -> None:
-        """From now on `receive` gets what is delivered on that channel, in order."""
+    def deliver(self, channel: int, receive: Receive) -> None:
+        """Hands all that is delivered on that channel to `receive`, in order, from now on."""
         self._channel, self._receive = channel, receive
 
-    def release(self) -> None:
-        """What is not handled yet never will be: it is not acknowledged either."""
+    def stop(self) -> None:
+        """Drops all that is not handled yet; none of it is acknowledged."""
         self._receive = None
         self._due.clear()
 
@@ -49,7 +49,7 @@ class DeliveryProtocol(FrameProtocol):
         if self._due and not self._sliced:
             self._handle()
 
-    def _takes(self, kind: int, payload: bytes) -> bool:
+    def _accept(self, kind: int, payload: bytes) -> bool:
         if kind == METHOD:
             if not payload.startswith(_DELIVER):
                 return False
@@ -58,7 +58,7 @@ class DeliveryProtocol(FrameProtocol):
             return True
         if self._delivery is None:
             return False
-        if self._delivery.is_whole_with(kind, payload):
+        if self._delivery.add_frame(kind, payload):
             self._due.append((self._delivery.tag, self._delivery.header, b"".join(self._delivery.body)))
             self._delivery = None
         return True
@@ -70,7 +70,7 @@ class DeliveryProtocol(FrameProtocol):
             self._receive(*self._due.popleft())
             if self._due and monotonic() >= until:
                 self._sliced = True
-                self._slices.call_soon(self._handle)
+                self._event_loop.call_soon(self._handle)
                 return
 
 
@@ -85,20 +85,20 @@ class _Delivery(Content):
 
 
 class Deliveries(Transports[DeliveryProtocol]):
-    """Makes the transports of one link after the other, and has what is delivered over the last."""
+    """Makes the transports of one link after the other, and hands on what is delivered over the last."""
 
     def __init__(self) -> None:
         super().__init__(lambda reader: DeliveryProtocol(reader, loop=asyncio.get_running_loop()))
 
     @contextmanager
     def to(self, receive: Receive, *, channel: int) -> Iterator[None]:
-        """Meanwhile `receive` gets what is delivered on a channel of the link, in order.
+        """Hands what is delivered on a channel of the link to `receive`, in order, while the block runs.
 
         What it has not got in the end it never will; nobody has acknowledged it either.
         """
         protocol = self.latest
-        protocol.take(channel, receive)
+        protocol.deliver(channel, receive)
         try:
             yield
         finally:
-            protocol.release()
+            protocol.stop()

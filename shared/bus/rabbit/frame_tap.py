@@ -1,4 +1,4 @@
-"""AMQP frames as they come in: what is wanted is taken from a connection's bytes, the rest is aiormq's.
+"""A tap on a connection's bytes: wanted AMQP frames are taken out, the rest goes on to aiormq.
 
 aiormq makes a frame object, several awaits and often a task of each frame. Where nearly all frames of a link
 are of one kind, they are taken here; aiormq, which keeps the connection, never sees them. Frames, and the
@@ -43,8 +43,8 @@ class FrameProtocol(asyncio.StreamReaderProtocol):
         self._framed = True
         self._heard = monotonic()
 
-    def _takes(self, kind: int, payload: bytes) -> bool:
-        """Whether a frame of the channel is wanted; it is taken then."""
+    def _accept(self, kind: int, payload: bytes) -> bool:
+        """Takes a frame of the channel if it is wanted; returns whether it was."""
         raise NotImplementedError
 
     def data_received(self, data: bytes) -> None:
@@ -58,7 +58,7 @@ class FrameProtocol(asyncio.StreamReaderProtocol):
             super().data_received(others)
 
     def _sift(self, data: bytes) -> bytes:
-        """Takes what is wanted out of these bytes; the other whole frames."""
+        """Takes what is wanted out of these bytes; returns the other whole frames."""
         others: list[bytes] = []
         start = at = 0  # what is between the two is for aiormq
         taken = False
@@ -71,7 +71,7 @@ class FrameProtocol(asyncio.StreamReaderProtocol):
                 break
             if end > len(data):
                 break
-            if channel == self._channel and self._takes(kind, data[at + FRAME.size : end - 1]):
+            if channel == self._channel and self._accept(kind, data[at + FRAME.size : end - 1]):
                 taken = True
                 others.append(data[start:at])
                 start = end
@@ -85,7 +85,7 @@ class FrameProtocol(asyncio.StreamReaderProtocol):
 
 
 class Content:
-    """A message that comes in frames: what its content header says, and its body, once it is whole."""
+    """A message that comes in frames: the payload of its content header, and the parts of its body."""
 
     __slots__ = ("_missing", "body", "header")
 
@@ -94,8 +94,8 @@ class Content:
         self.body: list[bytes] = []
         self._missing = 0
 
-    def is_whole_with(self, kind: int, payload: bytes) -> bool:
-        """Takes the next frame of it; whether that was the last."""
+    def add_frame(self, kind: int, payload: bytes) -> bool:
+        """Adds the next frame; returns whether that was the last."""
         if kind == HEADER:
             self.header = payload
             (self._missing,) = LONG_LONG.unpack_from(payload, _BODY_SIZE_AT)
@@ -114,7 +114,7 @@ class Transports(aiormq.TransportFactory, Generic[P]):
 
     @property
     def latest(self) -> P:
-        """The reading side of the last link."""
+        """Returns the reading side of the last link."""
         if self._made is None:
             raise RuntimeError("the link was not made by these transports")
         return self._made

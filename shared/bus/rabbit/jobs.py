@@ -11,7 +11,7 @@ from shared.bus import BusUnavailableError, Job, JobHandler, WorkQueue
 from shared.bus.ack_policy import ATTEMPTS, Done, GiveUp, Retry, Verdict, failure_of, pause, verdict
 from shared.bus.metrics import CONSUMED, DEAD_LETTERED, REDELIVERED
 from shared.bus.rabbit.cloudevents import CLOUD_EVENTS_PREFIXES, JSON, decode_one
-from shared.bus.rabbit.link import LINK_ERRORS, Linked, lost, setting_up, taken_away
+from shared.bus.rabbit.link import LINK_ERRORS, Linked, consumer_cancellation, setting_up, wait_until_lost
 from shared.bus.rabbit.messages import Outgoing
 from shared.bus.rabbit.sender import Sender
 from shared.bus.rabbit.topology import DEAD, declare
@@ -37,22 +37,22 @@ class Consumer:
         self._running: set[asyncio.Task[None]] = set()
 
     async def session(self, made: AbstractConnection, linked: Linked) -> None:
-        """Consumes until the link is lost, or until cancelled and drained."""
+        """Consumes until the link is wait_until_lost, or until cancelled and drained."""
         async with setting_up("declaring exchanges and queues"):
             channel = await made.channel(publisher_confirms=False)
             await declare(channel)
             await channel.basic_qos(prefetch_count=self._concurrency)
-        gone = taken_away(channel)
+        gone = consumer_cancellation(channel)
 
         async def on_message(message: DeliveredMessage) -> None:
-            await self._take(channel, message)
+            await self._accept(channel, message)
 
         try:
             async with setting_up(f"consuming {self._queue}"):
                 consuming = await channel.basic_consume(self._queue, on_message)
             linked()
             try:
-                await lost(made, channel, gone)
+                await wait_until_lost(made, channel, gone)
             except asyncio.CancelledError:
                 await self._drain(channel, consuming.consumer_tag or "")
                 raise
@@ -62,7 +62,7 @@ class Consumer:
                 task.cancel()
             await asyncio.gather(*self._running, return_exceptions=True)
 
-    async def _take(self, channel: AbstractChannel, message: DeliveredMessage) -> None:
+    async def _accept(self, channel: AbstractChannel, message: DeliveredMessage) -> None:
         if self._stopping.is_set():
             await channel.basic_nack(message.delivery_tag or 0, requeue=True, wait=False)
             return
@@ -81,7 +81,7 @@ class Consumer:
 
     async def _work(self, channel: AbstractChannel, message: DeliveredMessage) -> None:
         attempt = _attempt_of(message)
-        failure = await failure_of(self._handled(message, attempt))
+        failure = await failure_of(self._call_handler(message, attempt))
         if failure is not None:
             log.warning("bus.job_failed", queue=self._queue, attempt=attempt, reason=repr(failure))
         try:
@@ -89,15 +89,15 @@ class Consumer:
         except LINK_ERRORS as error:
             log.info("bus.unsettled", queue=self._queue, reason=repr(error))
 
-    async def _handled(self, message: DeliveredMessage, attempt: int) -> None:
+    async def _call_handler(self, message: DeliveredMessage, attempt: int) -> None:
         CONSUMED.labels(self._queue).inc()
         if attempt > 1:
             REDELIVERED.labels(self._queue).inc()
         await self._handle(_job_of(message, attempt))
 
-    async def _settle(self, channel: AbstractChannel, message: DeliveredMessage, what: Verdict) -> None:
+    async def _settle(self, channel: AbstractChannel, message: DeliveredMessage, decision: Verdict) -> None:
         tag = message.delivery_tag or 0
-        match what:
+        match decision:
             case Done():
                 await channel.basic_ack(tag)
             case Retry(seconds):
@@ -105,16 +105,16 @@ class Consumer:
                 await channel.basic_nack(tag, requeue=True)
             case GiveUp(reason):
                 try:
-                    await self._bury(message, reason)
+                    await self._dead_letter(message, reason)
                 except BusUnavailableError as error:
                     log.warning("bus.not_buried", queue=self._queue, reason=str(error))
                     await channel.basic_nack(tag, requeue=True)
                 else:
                     await channel.basic_ack(tag)
             case _:
-                assert_never(what)
+                assert_never(decision)
 
-    async def _bury(self, message: DeliveredMessage, reason: str) -> None:
+    async def _dead_letter(self, message: DeliveredMessage, reason: str) -> None:
         """Makes it a dead letter: the message as it came; `reason`, `queue` and `buried` (when) beside it."""
         log.error("bus.dead_letter", queue=self._queue, type=message.routing_key, reason=reason)
         DEAD_LETTERED.labels(self._queue).inc()
@@ -138,7 +138,7 @@ class Consumer:
 
 
 def _attempt_of(message: DeliveredMessage) -> int:
-    """1 for the first delivery; the broker counts from 0, and leaves that out."""
+    """Returns 1 for the first delivery; the broker counts from 0, and leaves that out."""
     count = (message.header.properties.headers or {}).get(_DELIVERY_COUNT, 0)
     return 1 + count if isinstance(count, int) else 1
 

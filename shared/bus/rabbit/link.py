@@ -1,8 +1,4 @@
-"""A connection to the broker, kept up for ever.
-
-aiormq is used directly: aio-pika, which wraps it, costs half as much again per message, and its robust
-connections hide the losses that a gateway has to know about.
-"""
+"""A connection to the broker, kept up for ever."""
 
 import asyncio
 import logging
@@ -49,7 +45,7 @@ class LinkLostError(ConnectionError):
 async def connection(
     url: str, *, name: str, transports: TransportFactory | None = None
 ) -> AsyncIterator[AbstractConnection]:
-    """A connection that the broker shows under `name`; made and closed within bounds.
+    """Opens a connection that the broker shows under `name`; made and closed within bounds.
 
     Raises:
         AMQPError, OSError, TimeoutError, RuntimeError: it cannot be had.
@@ -127,8 +123,11 @@ async def setting_up(what: str) -> AsyncIterator[None]:
         raise LinkLostError(f"no answer within {SETUP_SECONDS:.0f} s: {what}") from None
 
 
-def taken_away(channel: AbstractChannel) -> "asyncio.Future[None]":
-    """Fails once the broker takes a consumer of `channel` away; to be called before there is one."""
+def consumer_cancellation(channel: AbstractChannel) -> "asyncio.Future[None]":
+    """Returns a future that fails once the broker cancels a consumer of `channel`.
+
+    It has to be called before there is a consumer.
+    """
     gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def on_cancel(_frame: object) -> None:
@@ -139,7 +138,7 @@ def taken_away(channel: AbstractChannel) -> "asyncio.Future[None]":
     return gone
 
 
-async def lost(
+async def wait_until_lost(
     made: AbstractConnection, channel: AbstractChannel, *others: "asyncio.Future[None]"
 ) -> NoReturn:
     """Waits until `channel` is of no use any more, or one of `others` is done.

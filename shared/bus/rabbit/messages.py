@@ -1,4 +1,4 @@
-"""Which AMQP messages a batch of routed events becomes.
+"""The AMQP messages that a batch of routed events becomes.
 
 - An event of a type that a work queue takes is a message of its own, under its type, so that `mandatory`
   says whether the work queue took it; its gateways, if any, get it in another message. The same goes for
@@ -41,7 +41,7 @@ class Outgoing:
 
 
 def plan(batch: Sequence[Routed]) -> list[Outgoing]:
-    """The messages that bring `batch` to its work queues and gateways, in the order of its events."""
+    """Returns the messages that bring `batch` to its work queues and gateways, in the order of its events."""
     messages = [
         _alone(routed.event, (), mandatory=routed.event.type in QUEUE_OF)
         for routed in batch
@@ -81,7 +81,7 @@ def _alone(event: Event, bcc: tuple[str, ...], *, mandatory: bool = False) -> Ou
 
 
 def _shares(relayed: Iterable[Routed]) -> Iterator[tuple[tuple[str, ...], list[Event]]]:
-    """Each set of gateways that gets the same events, as routing keys, with those events."""
+    """Yields each set of gateways that gets the same events, as routing keys, with those events."""
     of_gateway: dict[str, list[Event]] = {}
     for routed in relayed:
         for gateway in sorted(routed.gateways or ()):
@@ -94,7 +94,7 @@ def _shares(relayed: Iterable[Routed]) -> Iterator[tuple[tuple[str, ...], list[E
 
 
 def _together(keys: tuple[str, ...], events: Sequence[Event]) -> Iterator[Outgoing]:
-    """`events` for the queues of `keys`, in as few messages as the size allows."""
+    """Yields `events` for the queues of `keys`, in as few messages as the size allows."""
     headers = {"BCC": list(keys[1:])} if len(keys) > 1 else None
     for body in _bodies(events):
         # Not persistent: a gateway's queue does not outlive the broker.

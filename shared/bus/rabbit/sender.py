@@ -12,7 +12,14 @@ from aiormq.abc import AbstractChannel, AbstractConnection
 from shared.bus import BusUnavailableError
 from shared.bus.metrics import CONFIRM_SECONDS, MESSAGES, PUBLISH_FAILURES
 from shared.bus.rabbit.confirms import Batch, ConfirmProtocol, Confirms
-from shared.bus.rabbit.link import LINK_ERRORS, Linked, LinkLostError, lost, setting_up, supervised
+from shared.bus.rabbit.link import (
+    LINK_ERRORS,
+    Linked,
+    LinkLostError,
+    setting_up,
+    supervised,
+    wait_until_lost,
+)
 from shared.bus.rabbit.messages import Outgoing
 from shared.bus.rabbit.topology import TopologyMismatchError, declare
 from shared.concurrency.cancellation import is_cancelling
@@ -58,7 +65,7 @@ class Sender:
         await sending
 
     def begin(self, messages: Sequence[Outgoing]) -> "Sending | None":
-        """Has `messages` on their way when it returns; None while there is no link."""
+        """Sends `messages` off: they are on their way when it returns; None while there is no link."""
         return None if self._channel is None else self._begin(self._channel, messages)
 
     async def ping(self) -> None:
@@ -76,7 +83,7 @@ class Sender:
             raise BusUnavailableError(f"no answer within {PING_SECONDS} s") from None
 
     async def depth(self, queue: str) -> int:
-        """How many messages wait in a queue.
+        """Returns the number of messages that wait in a queue.
 
         Raises:
             BusUnavailableError: the broker does not say so within the bound.
@@ -96,7 +103,7 @@ class Sender:
         return Sending(self, batch, timer)
 
     def _give_up(self, batch: Batch) -> None:
-        """Has the link made anew: what this one still holds would pile up with every new try."""
+        """Makes the link anew: all that this one still holds would pile up with every new try."""
         if not batch.missing or batch.lost:
             return
         batch.lose(f"no answer within {CONFIRM_BOUND_SECONDS} s")
@@ -114,7 +121,7 @@ class Sender:
         linked()
         reason = "the link to RabbitMQ was lost"
         try:
-            await lost(made, channel, self._overdue)
+            await wait_until_lost(made, channel, self._overdue)
         except LinkLostError as loss:
             reason = str(loss)
             raise
@@ -134,7 +141,7 @@ class Sender:
 
     @asynccontextmanager
     async def _extra_channel(self) -> AsyncIterator[AbstractChannel]:
-        """A channel whose errors do not touch the one with the confirms."""
+        """Opens a channel whose errors do not touch the one with the confirms."""
         if self._connection is None:
             raise BusUnavailableError("no link to RabbitMQ")
         try:
@@ -151,7 +158,7 @@ class Sender:
             raise BusUnavailableError("the link to RabbitMQ was lost") from None
 
     async def declare_again(self, returned: int) -> None:
-        """After so many messages reached no queue: one of ours is missing."""
+        """Declares all queues after so many messages reached none: one of ours is missing."""
         log.warning("bus.unroutable", messages=returned)
         with suppress(BusUnavailableError, TimeoutError):
             async with asyncio.timeout(PING_SECONDS), self._extra_channel() as extra:

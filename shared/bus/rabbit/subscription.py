@@ -19,10 +19,10 @@ from shared.bus.rabbit.link import (
     CLOSE_SECONDS,
     LINK_ERRORS,
     Linked,
-    lost,
+    consumer_cancellation,
     setting_up,
     supervised,
-    taken_away,
+    wait_until_lost,
 )
 from shared.bus.rabbit.topology import Queue, declare, declare_queue
 from shared.bus.rabbit.wire_format import content_type_and_headers
@@ -41,7 +41,7 @@ _GHOST_POLL_SECONDS: Final = 0.1
 
 
 class Subscription:
-    """What the bus has in one queue, fed to its listener over as many links as it takes.
+    """The feed of one queue to its listener, over as many links as it takes.
 
     A redelivery after a loss is relayed once. `linked(gap=True)` is said when the queue had to be made anew.
     `kind` is the metrics' label for queues of this kind.
@@ -66,29 +66,29 @@ class Subscription:
         await supervised(url, name=name, session=self._session, transports=self._deliveries)
 
     async def _session(self, made: AbstractConnection, linked: Linked) -> None:
-        """Consumes over one connection until it is lost."""
-        told = False
+        """Consumes over one connection until it is wait_until_lost."""
+        said_linked = False
         try:
             channel = await self._declared(made)
-            gone = taken_away(channel)
+            gone = consumer_cancellation(channel)
             linked()
-            told = True
+            said_linked = True
             self._say_linked()
             async with _acks(channel) as acks:
                 with self._deliveries.to(partial(self._on_message, acks), channel=channel.number):
                     async with setting_up(f"consuming {self._queue.name}"):
-                        await channel.basic_consume(self._queue.name, _out_of_reach)
-                    await lost(made, channel, gone)
+                        await channel.basic_consume(self._queue.name, _unexpected)
+                    await wait_until_lost(made, channel, gone)
         finally:
             if is_cancelling():
-                await self._resign(made)
-            elif told:
+                await self._delete_queue(made)
+            elif said_linked:
                 self._listener.unlinked()
 
     async def _declared(self, made: AbstractConnection) -> AbstractChannel:
-        """A channel to consume from; the queue is there."""
+        """Declares the queue; returns a channel to consume from."""
         async with setting_up(f"declaring {self._queue.name}"):
-            if not await self._kept(made):
+            if not await self._queue_survived(made):
                 self._gap = self._ever_linked  # until it is said, over however many links
             channel = await made.channel(publisher_confirms=False)
             await declare(channel)
@@ -96,16 +96,16 @@ class Subscription:
             await channel.basic_qos(prefetch_count=PREFETCH)
         return channel
 
-    async def _resign(self, made: AbstractConnection) -> None:
-        """An orderly end: nobody will read the queue again."""
+    async def _delete_queue(self, made: AbstractConnection) -> None:
+        """Deletes the queue at an orderly end: nobody will read it again."""
         with suppress(*LINK_ERRORS):
             async with asyncio.timeout(CLOSE_SECONDS):
                 # On a channel of its own: aiormq closes one if waiting for an answer on it is cancelled.
                 channel = await made.channel(publisher_confirms=False)
                 await channel.queue_delete(self._queue.name)
 
-    async def _kept(self, made: AbstractConnection) -> bool:
-        """Whether the queue of an earlier link is still there, with all that came since."""
+    async def _queue_survived(self, made: AbstractConnection) -> bool:
+        """Returns whether the queue of an earlier link is still there, with all that came since."""
         channel = await made.channel(publisher_confirms=False)
         try:
             for _ in range(_GHOST_POLLS):
@@ -154,7 +154,7 @@ class Subscription:
             log.exception("bus.relay_failed", queue=self._queue.name, count=len(fresh))
 
 
-async def _out_of_reach(message: DeliveredMessage) -> None:
+async def _unexpected(message: DeliveredMessage) -> None:
     raise AssertionError(f"aiormq was handed a delivery: {message.delivery_tag}")
 
 
@@ -169,7 +169,7 @@ class _Acks:
         self._many = asyncio.Event()
 
     def due(self, tag: int) -> None:
-        """The message of this delivery tag is dealt with, and with it all that came before."""
+        """Marks the message of this delivery tag as dealt with, and with it all that came before."""
         self._tag = tag
         self._some.set()
         if self._tag - self._acked >= _ACK_MESSAGES:
@@ -194,5 +194,5 @@ async def _acks(channel: AbstractChannel) -> AsyncIterator[_Acks]:
         yield acks
     finally:
         sending.cancel()
-        # A closed channel, which `lost` tells of too.
+        # A closed channel, which `wait_until_lost` tells of too.
         await asyncio.gather(sending, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""Every exchange, queue and binding on the broker, declared in one place and idempotently."""
+"""Exchanges, queues and bindings on the broker: all names and arguments, declared idempotently."""
 
 from dataclasses import dataclass, field
 from typing import Final
@@ -38,12 +38,12 @@ _EXPIRES: Final[ArgumentsType] = {"x-expires": int(LISTENER_QUEUE_EXPIRY * 1000)
 
 
 def gateway_key(instance: str) -> str:
-    """The routing key of one gateway, which is its queue's name too."""
+    """Returns the routing key of one gateway, which is its queue's name too."""
     return f"gateway.{instance}"
 
 
 def gateway_queue(instance: str) -> Queue:
-    """A gateway's queue.
+    """Returns a gateway's queue.
 
     Not durable: what a restart of the broker takes with it shows as a missing queue, hence as a gap, and no
     publisher waits for a disk on its account.
@@ -57,7 +57,7 @@ def gateway_queue(instance: str) -> Queue:
 
 
 def follower_queue(name: str) -> Queue:
-    """A follower's queue, of the same kind as a gateway's."""
+    """Returns a follower's queue, of the same kind as a gateway's."""
     return Queue(
         f"follower.{name}",
         bindings=tuple((EVENTS, type_) for type_ in sorted(FOLLOWED)),

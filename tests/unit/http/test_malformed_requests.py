@@ -16,7 +16,7 @@ from shared.telemetry import logs
 def filters() -> Iterator[None]:
     """Those of a service."""
     logger = logging.getLogger("aiohttp.server")
-    own = (logs._not_what_was_sent, logs._not_who_has_gone)
+    own = (logs._without_malformed, logs._without_clients_gone)
     for each in own:
         logger.addFilter(each)
     yield

@@ -100,7 +100,7 @@ class Reading:
         self.reader = asyncio.StreamReader(loop=loop, limit=2**30)
         self.protocol = DeliveryProtocol(self.reader, loop=loop)
         self.taken: list[tuple[int, bytes, bytes]] = []
-        self.protocol.take(CHANNEL, self._receive)
+        self.protocol.deliver(CHANNEL, self._receive)
 
     def _receive(self, *message: Any) -> None:
         self.taken.append(message)
@@ -164,7 +164,7 @@ async def test_what_is_left_in_the_end_is_not_handed_out(
     """It is not acknowledged either: the next link has it again."""
     monkeypatch.setattr(deliveries, "_SLICE_SECONDS", 0.0)
     reading.protocol.data_received(b"".join(b"".join(Message(tag, [b"{}"]).frames()) for tag in (1, 2, 3)))
-    reading.protocol.release()
+    reading.protocol.stop()
     for _ in range(5):
         await asyncio.sleep(0)
     reading.protocol.data_received(b"".join(Message(4, [b"{}"]).frames()))

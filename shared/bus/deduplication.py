@@ -29,7 +29,7 @@ class Recent:
 
 
 class _Latest(Generic[T]):
-    """The latest of what has been seen, so many of it."""
+    """The latest things seen, so many of them."""
 
     def __init__(self, most: int) -> None:
         self._most = most

@@ -30,7 +30,7 @@ class DeadLetter:
 
 
 class _Delivered:
-    """Nothing is left to wait for."""
+    """An awaitable that is over at once: nothing is left to wait for."""
 
     def __await__(self) -> Generator[Any, None, None]:
         return

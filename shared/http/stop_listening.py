@@ -1,4 +1,4 @@
-"""Ceasing to listen, without a reset for those who have just come in.
+"""The end of listening, without a reset for those who have just connected.
 
 Closing a listening socket resets the connections that wait in it to be accepted: their clients believe that
 they are connected, and may have sent a request. So the socket takes no new ones first, by a filter of the

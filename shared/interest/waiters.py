@@ -4,7 +4,7 @@ import asyncio
 
 
 class Waiters:
-    """Has each caller wait for its room, no longer than it likes."""
+    """Lets callers wait for rooms, each no longer than it likes."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, list[asyncio.Future[bool]]] = {}
@@ -23,7 +23,7 @@ class Waiters:
                 waiting.remove(registered)
 
     def release(self, room: str) -> None:
-        """Has those who wait for `room` go on: it is registered."""
+        """Lets those who wait for `room` go on: it is registered."""
         for one in self._waiting.pop(room, ()):
             _answer(one, True)
 

@@ -163,7 +163,11 @@ class Drafts:
         return Draft("".join(texts[1:]), max(0, len(texts) - 1), standing.attempt)
 
     async def _cancel(self, reply_id: str) -> Kept:
-        """Raises WatchError when the reply went on meanwhile."""
+        """Draws the line, in one transaction.
+
+        Raises:
+            WatchError: the reply went on meanwhile.
+        """
         state = state_key(reply_id)
         async with self._redis.pipeline(transaction=True) as pipeline:
             await pipeline.watch(state)

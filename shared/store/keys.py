@@ -37,7 +37,7 @@ def rooms_of(keys: bytes) -> list[str]:
 
 
 def seconds(time: Any) -> float:
-    """Returns the answer of TIME, (seconds, microseconds), as seconds since 1970."""
+    """Returns the answer of TIME, which is (seconds, microseconds), as seconds since 1970."""
     whole, micros = time
     return int(whole) + int(micros) / 1e6
 

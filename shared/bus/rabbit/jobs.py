@@ -37,7 +37,7 @@ class Consumer:
         self._running: set[asyncio.Task[None]] = set()
 
     async def session(self, made: AbstractConnection, linked: Linked) -> None:
-        """Consumes until the link is wait_until_lost, or until cancelled and drained."""
+        """Consumes until the link is lost, or until cancelled and drained."""
         async with setting_up("declaring exchanges and queues"):
             channel = await made.channel(publisher_confirms=False)
             await declare(channel)

@@ -66,7 +66,7 @@ class Subscription:
         await supervised(url, name=name, session=self._session, transports=self._deliveries)
 
     async def _session(self, made: AbstractConnection, linked: Linked) -> None:
-        """Consumes over one connection until it is wait_until_lost."""
+        """Consumes over one connection until it is lost."""
         said_linked = False
         try:
             channel = await self._declared(made)

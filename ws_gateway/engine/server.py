@@ -25,8 +25,9 @@ from ws_gateway.limits import Limits
 from ws_gateway.metrics import CONNECTIONS, HANDSHAKE_TIMEOUT, LIMITED, SLOW_CONSUMERS
 from ws_gateway.transport.connection import CLIENT_DISCONNECT, SERVER_DISCONNECT, SLOW_CONSUMER, Connection
 from ws_gateway.transport.frames import Frame, Wire, ack_frame
+from ws_gateway.transport.open_websockets import OpenWebSockets
 from ws_gateway.transport.polling.server import Polled, StockServer
-from ws_gateway.transport.websocket import WebSocket, WebSockets
+from ws_gateway.transport.websocket import WebSocket
 from ws_gateway.transport.websocket_connection import DirectConnection, Pings
 
 log = structlog.get_logger()
@@ -110,7 +111,7 @@ class Engine:
     def __init__(self, *, tasks: asyncio.TaskGroup, limits: Limits) -> None:
         self._tasks = tasks
         self._limits = limits
-        self._websockets = WebSockets()
+        self._websockets = OpenWebSockets()
         self._pings = Pings()
         self._connections: set[Connection] = set()
         self._sockets: dict[str, Connection] = {}
@@ -162,7 +163,7 @@ class Engine:
             all_=self._websockets,
             max_message=self._limits.max_payload,
             max_waiting=self._limits.max_waiting,
-            frames=self._limits.flood_bucket() if self._limits.limited else None,
+            frame_rate=self._limits.flood_bucket() if self._limits.limited else None,
         )
 
     # --- ends ---

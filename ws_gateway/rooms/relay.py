@@ -16,7 +16,7 @@ from ws_gateway.metrics import EVENTS, EVENTS_IGNORED
 from ws_gateway.rooms.fanout import Fanout
 from ws_gateway.rooms.membership import Membership
 from ws_gateway.transport.frames import Frame, event_frame
-from ws_gateway.transport.websocket import HIGH_WATER
+from ws_gateway.transport.turn_writes import HIGH_WATER
 
 log = structlog.get_logger()
 

@@ -13,7 +13,9 @@ from wsproto.connection import Connection, ConnectionType
 from wsproto.events import TextMessage
 
 from ws_gateway.transport.frames import Frame, frame_head
-from ws_gateway.transport.websocket import HIGH_WATER, WebSocket, WebSockets
+from ws_gateway.transport.open_websockets import OpenWebSockets
+from ws_gateway.transport.turn_writes import HIGH_WATER
+from ws_gateway.transport.websocket import WebSocket
 
 MAX_MESSAGE = 70_000
 MAX_WAITING = 100_000
@@ -80,7 +82,7 @@ class Owner:
 class End:
     """A WebSocket with its transport and its owner."""
 
-    def __init__(self, all_: WebSockets) -> None:
+    def __init__(self, all_: OpenWebSockets) -> None:
         self.transport = Transport()
         self.owner = Owner()
         self.websocket = WebSocket(
@@ -121,8 +123,8 @@ async def loop(monkeypatch: pytest.MonkeyPatch) -> Loop:
 
 @pytest.fixture
 async def end(loop: Loop) -> End:
-    all_ = WebSockets()
-    all_._loop = cast("asyncio.AbstractEventLoop", loop)
+    all_ = OpenWebSockets()
+    all_.writes._loop = cast("asyncio.AbstractEventLoop", loop)
     return End(all_)
 
 
@@ -168,7 +170,7 @@ def test_messages_arrive_whole_however_they_are_cut(
     """By TCP, and by the client into fragments with a ping in between."""
 
     async def check() -> None:
-        end = End(WebSockets())
+        end = End(OpenWebSockets())
         sent = b""
         for message in messages:
             opcode, payload = (1, message.encode()) if isinstance(message, str) else (2, message)

@@ -25,10 +25,11 @@ from ws_gateway.limits import Limits
 from ws_gateway.metrics import CONNECTIONS, HANDSHAKE_TIMEOUT, LIMITED, SLOW_CONSUMERS
 from ws_gateway.transport.connection import CLIENT_DISCONNECT, SERVER_DISCONNECT, SLOW_CONSUMER, Connection
 from ws_gateway.transport.frames import Frame, Wire, ack_frame
+from ws_gateway.transport.heartbeat import Heartbeat
 from ws_gateway.transport.open_websockets import OpenWebSockets
 from ws_gateway.transport.polling.server import Polled, StockServer
 from ws_gateway.transport.websocket import WebSocket
-from ws_gateway.transport.websocket_connection import DirectConnection, Pings
+from ws_gateway.transport.websocket_connection import DirectConnection
 
 log = structlog.get_logger()
 
@@ -112,7 +113,7 @@ class Engine:
         self._tasks = tasks
         self._limits = limits
         self._websockets = OpenWebSockets()
-        self._pings = Pings()
+        self._heartbeat = Heartbeat()
         self._connections: set[Connection] = set()
         self._sockets: dict[str, Connection] = {}
         self._stock = StockServer(self, limits=limits, run=self._run)
@@ -140,7 +141,7 @@ class Engine:
         websocket = self._websocket(transport, connection)
         websocket.send(Wire(accepted))
         connection.open(websocket, max_payload=self._limits.max_payload)
-        self._pings.add(connection)
+        self._heartbeat.add(connection)
         return websocket
 
     def upgradable(self, eio_sid: str) -> Polled | None:
@@ -196,7 +197,7 @@ class Engine:
         except TimeoutError:
             self._websockets.abort()
             self._stock.abort()
-        self._pings.stop()
+        self._heartbeat.stop()
         await self._stock.end()
 
     # --- what connections tell ---

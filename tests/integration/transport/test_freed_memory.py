@@ -14,6 +14,7 @@ from support.raw_socket import RawSocket, frame
 
 from ws_gateway.limits import Limits
 from ws_gateway.rooms.subscriptions import Socket, Subscription
+from ws_gateway.transport import heartbeat
 from ws_gateway.transport import websocket_connection as direct
 from ws_gateway.transport.polling import server as stock
 from ws_gateway.transport.polling.server import Polled, Upgrade
@@ -31,7 +32,7 @@ PING_SECONDS: Final = 0.3
 @pytest.fixture
 async def gateway(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[RunningGateway]:
     """One whose pings are due soon."""
-    for module in (direct, stock):
+    for module in (direct, heartbeat, stock):
         monkeypatch.setattr(module, "PING_INTERVAL_SECONDS", PING_SECONDS)
         monkeypatch.setattr(module, "PING_TIMEOUT_SECONDS", PING_SECONDS)
     limits = Limits(handshake_seconds=1.0, limited=False)

@@ -7,7 +7,7 @@ from engineio import AsyncServer
 from support.deployment import ROOT, port_of, seconds, sections, service
 
 from shared.http import health as ops
-from ws_gateway.transport.websocket_connection import PING_INTERVAL_SECONDS, PING_TIMEOUT_SECONDS
+from ws_gateway.transport.heartbeat import PING_INTERVAL_SECONDS, PING_TIMEOUT_SECONDS
 
 
 def test_the_balancer_listens_where_it_is_published() -> None:

@@ -37,8 +37,8 @@ from ws_gateway.transport.connection import (
 )
 from ws_gateway.transport.frame_reader import TOO_BIG
 from ws_gateway.transport.frames import Frame, Wire, text_frame
+from ws_gateway.transport.heartbeat import PING_INTERVAL_SECONDS, PING_TIMEOUT_SECONDS
 from ws_gateway.transport.websocket import WebSocket
-from ws_gateway.transport.websocket_connection import PING_INTERVAL_SECONDS, PING_TIMEOUT_SECONDS
 
 log = structlog.get_logger()
 

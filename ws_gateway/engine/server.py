@@ -27,7 +27,8 @@ from ws_gateway.transport.connection import CLIENT_DISCONNECT, SERVER_DISCONNECT
 from ws_gateway.transport.frames import Frame, Wire, ack_frame
 from ws_gateway.transport.heartbeat import Heartbeat
 from ws_gateway.transport.open_websockets import OpenWebSockets
-from ws_gateway.transport.polling.server import Polled, StockServer
+from ws_gateway.transport.polling.connection import PollingConnection
+from ws_gateway.transport.polling.server import PollingServer
 from ws_gateway.transport.websocket import WebSocket
 from ws_gateway.transport.websocket_connection import DirectConnection
 
@@ -116,8 +117,8 @@ class Engine:
         self._heartbeat = Heartbeat()
         self._connections: set[Connection] = set()
         self._sockets: dict[str, Connection] = {}
-        self._stock = StockServer(self, limits=limits, run=self._run)
-        self.direct = self._stock.holds
+        self._polling = PollingServer(self, limits=limits, run=self._run)
+        self.direct = self._polling.holds
 
     @property
     def connections(self) -> int:
@@ -126,7 +127,7 @@ class Engine:
 
     async def handle_request(self, request: web.Request) -> web.StreamResponse:
         """Answers an Engine.IO request that came over HTTP."""
-        return await self._stock.handle_request(request)
+        return await self._polling.handle_request(request)
 
     # --- WebSockets straight on their connections ---
 
@@ -144,13 +145,15 @@ class Engine:
         self._heartbeat.add(connection)
         return websocket
 
-    def upgradable(self, eio_sid: str) -> Polled | None:
+    def upgradable(self, eio_sid: str) -> PollingConnection | None:
         """The polling connection that may go on over a WebSocket."""
-        return self._stock.upgradable(eio_sid)
+        return self._polling.upgradable(eio_sid)
 
-    def open_upgrade(self, transport: asyncio.Transport, polled: Polled, accepted: bytes) -> WebSocket:
+    def open_upgrade(
+        self, transport: asyncio.Transport, polling: PollingConnection, accepted: bytes
+    ) -> WebSocket:
         """Gives a polling client the WebSocket that it wants to go on over; `accepted` goes first."""
-        upgrade = polled.upgrade()
+        upgrade = polling.upgrade()
         websocket = self._websocket(transport, upgrade)
         websocket.send(Wire(accepted))
         upgrade.websocket = websocket
@@ -193,12 +196,12 @@ class Engine:
         try:
             async with asyncio.timeout(seconds):
                 await self._websockets.none_left.wait()
-                await self._stock.no_websockets.wait()
+                await self._polling.no_websockets.wait()
         except TimeoutError:
             self._websockets.abort()
-            self._stock.abort()
+            self._polling.abort()
         self._heartbeat.stop()
-        await self._stock.end()
+        await self._polling.end()
 
     # --- what connections tell ---
 

@@ -14,7 +14,7 @@ from ws_gateway.clients.joining import Joining
 from ws_gateway.clients.key_wait import PatientVerifier
 from ws_gateway.clients.payloads import JoinChat, RefreshToken, Typing, chat_id_of, only
 from ws_gateway.clients.token_expiry import TokenExpiry, unix_time_text
-from ws_gateway.engine.server import Reply
+from ws_gateway.engine.application import Reply
 from ws_gateway.errors import (
     ForbiddenError,
     GatewayError,

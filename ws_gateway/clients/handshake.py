@@ -9,7 +9,7 @@ from shared.auth.jwks import KeysUnavailableError
 from shared.auth.tokens import Claims, TokenRefusedError
 from shared.http.cors import Origins
 from ws_gateway.clients.key_wait import PatientVerifier
-from ws_gateway.engine.server import Arrival, ArrivalPostponedError, ArrivalRefusedError
+from ws_gateway.engine.application import Arrival, ArrivalPostponedError, ArrivalRefusedError
 from ws_gateway.errors import TokenInvalidError, token_error
 
 log = structlog.get_logger()

@@ -15,7 +15,8 @@ import structlog
 
 from shared.events import chat_room
 from ws_gateway.clients.payloads import JoinChat
-from ws_gateway.engine.server import Engine, Reply
+from ws_gateway.engine.application import Reply
+from ws_gateway.engine.server import Engine
 from ws_gateway.errors import GatewayError, NotFoundError, TooManyRoomsError, UnavailableError
 from ws_gateway.metrics import JOINS
 from ws_gateway.presence.presence import RoomPresence

@@ -12,7 +12,7 @@ from shared.ids import now, rfc3339
 from ws_gateway.clients.handlers import Handlers
 from ws_gateway.clients.handshake import Handshake
 from ws_gateway.clients.token_expiry import TokenExpiry, unix_time_text
-from ws_gateway.engine.server import Arrival, ArrivalRefusedError, Reply
+from ws_gateway.engine.application import Arrival, ArrivalRefusedError, Reply
 from ws_gateway.errors import TooManySocketsError
 from ws_gateway.limits import ConcurrencyLimit, Limits
 from ws_gateway.metrics import LIMITED, REFUSED, SOCKETS

@@ -1,103 +1,29 @@
-"""The Socket.IO server: what clients' packets mean, over whichever connection they come.
-
-Packets are checked before anything acts on them: whatever makes no sense ends its connection. An
-acknowledgement and the frames after it are queued in one step, so that their order is fixed. A connection
-without a socket (no CONNECT yet, a refused one, after a disconnect) is closed after a while.
-
-Clients that open a WebSocket at once have it straight on their TCP connection (`direct.py`); long-polling is
-python-engineio's (`stock.py`), and WebSockets are too where that file holds for other versions than are
-installed.
-"""
+"""The Socket.IO server: connections, the sockets on them, and what is done with each of clients' packets."""
 
 import asyncio
 import secrets
 from collections import deque
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from collections.abc import Coroutine
+from typing import Any, Final
 
-import orjson
 import structlog
 from aiohttp import web
 from socketio import packet as sio
 
+from ws_gateway.engine import packets
+from ws_gateway.engine.application import Application, Arrival, ArrivalPostponedError, ArrivalRefusedError
+from ws_gateway.engine.websocket_opener import WebSocketOpener
 from ws_gateway.limits import Limits
 from ws_gateway.metrics import CONNECTIONS, HANDSHAKE_TIMEOUT, LIMITED, SLOW_CONSUMERS
 from ws_gateway.transport.connection import CLIENT_DISCONNECT, SERVER_DISCONNECT, SLOW_CONSUMER, Connection
-from ws_gateway.transport.frames import Frame, Wire, ack_frame
-from ws_gateway.transport.heartbeat import Heartbeat
-from ws_gateway.transport.open_websockets import OpenWebSockets
+from ws_gateway.transport.frames import ack_frame
 from ws_gateway.transport.polling.connection import PollingConnection
 from ws_gateway.transport.polling.server import PollingServer
-from ws_gateway.transport.websocket import WebSocket
-from ws_gateway.transport.websocket_connection import DirectConnection
 
 log = structlog.get_logger()
 
 MAX_REFUSALS: Final = 20
 """So often may a connection ask for a socket in vain; each time it has `handshake_seconds` for the next."""
-MAX_ATTACHMENTS: Final = 10
-
-_EVENTS: Final = frozenset({sio.EVENT, sio.BINARY_EVENT})
-_BINARY: Final = frozenset({sio.BINARY_EVENT, sio.BINARY_ACK})
-_FROM_CLIENTS: Final = _EVENTS | _BINARY | {sio.CONNECT, sio.DISCONNECT, sio.ACK}
-_DISCONNECT: Final = Frame(str(sio.DISCONNECT))
-
-Reply = Callable[[bytes], None]
-"""Queues the acknowledgement, a JSON value; does nothing when the client asked for none."""
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """A client that asks for a socket.
-
-    Attributes:
-        sid: the socket's id, if it is let in.
-        origin: the `Origin` header of its first request, or None.
-        auth: what the client gave as `auth`; any JSON value.
-    """
-
-    sid: str
-    connection: Connection
-    origin: str | None
-    auth: object
-
-
-class ArrivalRefusedError(Exception):
-    """The client gets a `connect_error` with this message and `data.code`."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
-class ArrivalPostponedError(Exception):
-    """Whether the client may come in cannot be told now: its connection is closed, so that it tries again."""
-
-
-class Application(Protocol):
-    """What the engine hands its events to."""
-
-    async def admit(self, arrival: Arrival) -> None:
-        """Returns when the client may come in.
-
-        Raises:
-            ArrivalRefusedError: it may not.
-            ArrivalPostponedError: that cannot be told now.
-        """
-
-    def connected(self, sid: str) -> None:
-        """An admitted client was told so; what is sent to it from here on arrives after that."""
-
-    async def asked(self, sid: str, event: object, arguments: list[Any], reply: Reply) -> None:
-        """A connected client has sent an event."""
-
-    def gone(self, sid: str, reason: str) -> None:
-        """An admitted client's socket is no more, whether it ever was connected or not."""
-
-
-class _BadPacketError(ValueError):
-    """What a client sent is no Socket.IO packet that it may send."""
 
 
 class Engine:
@@ -105,7 +31,8 @@ class Engine:
 
     Attributes:
         application: set before the first client comes.
-        direct: clients may have WebSockets straight on their TCP connections.
+        websockets: opens WebSockets straight on their TCP connections.
+        direct: clients may have those.
     """
 
     application: Application
@@ -113,62 +40,24 @@ class Engine:
     def __init__(self, *, tasks: asyncio.TaskGroup, limits: Limits) -> None:
         self._tasks = tasks
         self._limits = limits
-        self._websockets = OpenWebSockets()
-        self._heartbeat = Heartbeat()
         self._connections: set[Connection] = set()
         self._sockets: dict[str, Connection] = {}
+        self.websockets = WebSocketOpener(self, limits=limits)
         self._polling = PollingServer(self, limits=limits, run=self._run)
         self.direct = self._polling.holds
 
     @property
     def connections(self) -> int:
-        """How many connections there are, with a socket or without."""
+        """Returns how many connections there are, with a socket or without."""
         return len(self._connections)
 
     async def handle_request(self, request: web.Request) -> web.StreamResponse:
         """Answers an Engine.IO request that came over HTTP."""
         return await self._polling.handle_request(request)
 
-    # --- WebSockets straight on their connections ---
-
-    def open_direct(
-        self, transport: asyncio.Transport, accepted: bytes, *, origin: str | None, address: str
-    ) -> WebSocket:
-        """Gives a client the WebSocket that it asked for, as its connection.
-
-        `accepted` is the HTTP answer that says so, which goes first.
-        """
-        connection = DirectConnection(self, origin=origin, address=address)
-        websocket = self._websocket(transport, connection)
-        websocket.send(Wire(accepted))
-        connection.open(websocket, max_payload=self._limits.max_payload)
-        self._heartbeat.add(connection)
-        return websocket
-
     def upgradable(self, eio_sid: str) -> PollingConnection | None:
-        """The polling connection that may go on over a WebSocket."""
+        """Returns the polling connection with this id if it may go on over a WebSocket."""
         return self._polling.upgradable(eio_sid)
-
-    def open_upgrade(
-        self, transport: asyncio.Transport, polling: PollingConnection, accepted: bytes
-    ) -> WebSocket:
-        """Gives a polling client the WebSocket that it wants to go on over; `accepted` goes first."""
-        upgrade = polling.upgrade()
-        websocket = self._websocket(transport, upgrade)
-        websocket.send(Wire(accepted))
-        upgrade.websocket = websocket
-        asyncio.get_running_loop().call_later(self._limits.handshake_seconds, upgrade.give_up)
-        return websocket
-
-    def _websocket(self, transport: asyncio.Transport, owner: Any) -> WebSocket:
-        return WebSocket(
-            transport,
-            owner,
-            all_=self._websockets,
-            max_message=self._limits.max_payload,
-            max_waiting=self._limits.max_waiting,
-            frame_rate=self._limits.flood_bucket() if self._limits.limited else None,
-        )
 
     # --- ends ---
 
@@ -180,7 +69,7 @@ class Engine:
         connection = self._sockets.get(sid)
         if connection is None or not connection.connected:
             return
-        connection.send(_DISCONNECT)
+        connection.send(packets.DISCONNECT)
         self._disconnect(connection, SERVER_DISCONNECT)
         self._expect_socket(connection)
 
@@ -195,24 +84,24 @@ class Engine:
             self.close(connection)
         try:
             async with asyncio.timeout(seconds):
-                await self._websockets.none_left.wait()
+                await self.websockets.opened.none_left.wait()
                 await self._polling.no_websockets.wait()
         except TimeoutError:
-            self._websockets.abort()
+            self.websockets.opened.abort()
             self._polling.abort()
-        self._heartbeat.stop()
+        self.websockets.stop()
         await self._polling.end()
 
     # --- what connections tell ---
 
     def opened(self, connection: Connection) -> None:
-        """A client has opened a connection."""
+        """Takes in a connection that a client has opened."""
         self._connections.add(connection)
         CONNECTIONS.set(len(self._connections))
         self._expect_socket(connection)
 
     def lost(self, connection: Connection, reason: str) -> None:
-        """A connection is no more; safe to repeat."""
+        """Forgets a connection that is no more, and its socket; safe to repeat."""
         if connection.ended:
             return
         connection.ended = True
@@ -224,7 +113,7 @@ class Engine:
             self._disconnect(connection, reason)
 
     def slow(self, connection: Connection, waiting: int) -> None:
-        """A client does not take what waits for it."""
+        """Cuts the connection of a slow consumer: it does not take what waits for it."""
         log.warning("engine.slow_consumer", connection=connection.sid, waiting_bytes=waiting)
         SLOW_CONSUMERS.inc()
         LIMITED.labels("slow_consumer").inc()
@@ -236,12 +125,12 @@ class Engine:
         connection.abort()
 
     def failed(self, connection: Connection, reason: str) -> None:
-        """What a client sent makes no sense: its connection is closed."""
+        """Closes the connection of a client that sent what makes no sense."""
         log.info("engine.bad_packet", reason=reason)
         self.close(connection)
 
     def received(self, connection: Connection, data: str | bytes) -> None:
-        """A message has come; while the client's CONNECT is looked at, what follows waits."""
+        """Handles a message; while the client's CONNECT is looked at, what follows waits."""
         if connection.ended:
             return
         if connection.backlog is not None:
@@ -251,9 +140,9 @@ class Engine:
                 self.failed(connection, "too much before its socket was let in")
             return
         try:
-            packet = self._decoded(connection, data)
-        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-            self.failed(connection, str(error)[:200])
+            packet = packets.decode(connection, data)
+        except packets.BadPacketError as error:
+            self.failed(connection, str(error))
             return
         match packet and packet.packet_type:
             case sio.CONNECT:
@@ -263,40 +152,18 @@ class Engine:
                     self._disconnect(connection, CLIENT_DISCONNECT)
                     self._expect_socket(connection)
             case sio.EVENT | sio.BINARY_EVENT:
-                self._ask(connection, packet)
+                self._handle_event(connection, packet)
             case _:
                 pass  # attachments to come, or an acknowledgement: nothing is ever asked of clients
-
-    def _decoded(self, connection: Connection, data: str | bytes) -> Any:
-        """The packet that is complete with `data`, or None when attachments are to come."""
-        packet, connection.attachments_due = connection.attachments_due, None
-        if packet is not None:
-            if not isinstance(data, bytes):
-                raise _BadPacketError("text where an attachment was announced")
-            packet.add_attachment(data)
-        elif isinstance(data, str) and data:
-            packet = sio.Packet(encoded_packet=data)
-        else:
-            raise _BadPacketError("no packet, or binary data without a packet that announced it")
-        if packet.packet_type not in _FROM_CLIENTS:
-            raise _BadPacketError("a packet that only servers send")
-        if packet.packet_type in _BINARY:
-            if not 0 < packet.attachment_count <= MAX_ATTACHMENTS:
-                raise _BadPacketError("no attachments, or too many")
-            if not connection.connected:
-                raise _BadPacketError("a binary packet before a socket")
-            if len(packet.attachments) < packet.attachment_count:
-                connection.attachments_due = packet
-                return None
-        if packet.packet_type in _EVENTS and not (isinstance(packet.data, list) and packet.data):
-            raise _BadPacketError("an event without a name")
-        return packet
 
     # --- sockets ---
 
     def _handle_connect(self, connection: Connection, namespace: str | None, auth: object) -> None:
         if (namespace or "/") != "/":
-            self._refuse(connection, ArrivalRefusedError("invalid_namespace", "Invalid namespace"), namespace)
+            refusal = packets.connect_error_frame(
+                "invalid_namespace", "Invalid namespace", namespace=namespace
+            )
+            connection.send(refusal)
         elif connection.socket is not None:
             self.failed(connection, "a second socket")
         else:
@@ -313,9 +180,9 @@ class Engine:
             if connection.refusals < MAX_REFUSALS:
                 self._expect_socket(connection)
             else:
-                self._no_socket(connection)
+                self._close_without_socket(connection)
         else:
-            self._take_in(connection, sid)
+            self._connected(connection, sid)
         waiting, connection.backlog = connection.backlog, None
         while waiting and connection.backlog is None:
             data = waiting.popleft()
@@ -326,8 +193,8 @@ class Engine:
         elif waiting:  # behind another CONNECT
             connection.backlog = waiting
 
-    def _take_in(self, connection: Connection, sid: str) -> None:
-        connection.send(Frame(f"{sio.CONNECT}{orjson.dumps({'sid': sid}).decode()}"))
+    def _connected(self, connection: Connection, sid: str) -> None:
+        connection.send(packets.connect_frame(sid))
         connection.connected = True
         self._sockets[sid] = connection
         self.application.connected(sid)
@@ -337,7 +204,7 @@ class Engine:
         try:
             await self.application.admit(arrival)
         except ArrivalRefusedError as refusal:
-            self._refuse(connection, refusal)
+            connection.send(packets.connect_error_frame(refusal.code, str(refusal)))
             return False
         except ArrivalPostponedError:
             self.close(connection)
@@ -350,13 +217,6 @@ class Engine:
             self.application.gone(arrival.sid, SERVER_DISCONNECT)
             return False
         return True
-
-    def _refuse(
-        self, connection: Connection, refusal: ArrivalRefusedError, namespace: str | None = None
-    ) -> None:
-        problem = {"message": str(refusal), "data": {"code": refusal.code}}
-        packet = sio.Packet(sio.CONNECT_ERROR, problem, namespace=namespace)
-        connection.send(Frame(packet.encode()))
 
     def _disconnect(self, connection: Connection, reason: str) -> None:
         sid, connection.socket = connection.socket, None
@@ -374,13 +234,15 @@ class Engine:
     def _expect_socket(self, connection: Connection) -> None:
         if connection.timer is None and not connection.ended:
             loop = asyncio.get_running_loop()
-            connection.timer = loop.call_later(self._limits.handshake_seconds, self._no_socket, connection)
+            connection.timer = loop.call_later(
+                self._limits.handshake_seconds, self._close_without_socket, connection
+            )
 
-    def _no_socket(self, connection: Connection) -> None:
+    def _close_without_socket(self, connection: Connection) -> None:
         LIMITED.labels(HANDSHAKE_TIMEOUT).inc()
         self.close(connection)
 
-    def _ask(self, connection: Connection, packet: Any) -> None:
+    def _handle_event(self, connection: Connection, packet: Any) -> None:
         sid = connection.socket
         if sid is None or not connection.connected or (packet.namespace or "/") != "/":
             return

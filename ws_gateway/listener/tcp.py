@@ -249,12 +249,12 @@ class TcpConnection(asyncio.Protocol):
             polled = engine.upgradable(opening.eio_sid)
             if polled is None:
                 return None
-            return engine.open_upgrade(transport, polled, acceptance(opening.key))
+            return engine.websockets.open_upgrade(transport, acceptance(opening.key), polling=polled)
         address = self._routes.proxies.behind(self._peer, opening.forwarded)
         if not self._routes.may_open(address):
             return None
         accepted = acceptance(opening.key)
-        return engine.open_direct(transport, accepted, origin=opening.origin, address=address)
+        return engine.websockets.open(transport, accepted, origin=opening.origin, address=address)
 
     def _hand_over(self, transport: asyncio.Transport) -> None:
         routes = self._routes

@@ -77,8 +77,8 @@ class Connection(ABC):
         """
 
     @property
-    def sender(self) -> "Sender":
-        """What takes what is sent from here on: `send`, or what it would call."""
+    def sender(self) -> Sender:
+        """Returns the one that takes what is sent from here on: this connection, or what it would call."""
         return self
 
     def send_burst(self, burst: Burst) -> None:
@@ -98,29 +98,29 @@ class Connection(ABC):
         """Ends it at once: its client does not read, so it would not read a farewell either."""
 
     def hold(self) -> None:  # noqa: B027  # long-polling cannot
-        """Does without what the client sends for now, where that can be helped."""
+        """Stops reading from the client for now, where that is possible."""
 
     def resume(self) -> None:  # noqa: B027  # long-polling cannot
-        """Takes again what the client sends."""
+        """Reads from the client again."""
 
 
 class Sessions(Protocol):
-    """Who handles connections' packets: the Socket.IO engine."""
+    """The Socket.IO engine, as connections know it: it handles what comes on them."""
 
     def opened(self, connection: Connection) -> None:
-        """A client has opened a connection."""
+        """Takes in a connection that a client has opened."""
 
     def received(self, connection: Connection, data: str | bytes) -> None:
-        """An Engine.IO message has come."""
+        """Handles an Engine.IO message."""
 
     def failed(self, connection: Connection, reason: str) -> None:
-        """What a client sent makes no sense: its connection is closed."""
+        """Closes the connection of a client that sent what makes no sense."""
 
     def slow(self, connection: Connection, waiting: int) -> None:
-        """A client does not take what waits for it, so many bytes: its connection is cut."""
+        """Cuts the connection of a slow consumer, for which so many bytes wait."""
 
     def lost(self, connection: Connection, reason: str) -> None:
-        """A connection is no more; safe to repeat."""
+        """Forgets a connection that is no more; safe to repeat."""
 
 
 class OverWebSocket(Connection):
@@ -134,10 +134,10 @@ class OverWebSocket(Connection):
 
     @abstractmethod
     def ponged(self) -> None:
-        """The client has answered a ping."""
+        """Notes that the client has answered a ping."""
 
     def received(self, data: str | bytes) -> None:
-        """Takes an Engine.IO packet from the WebSocket."""
+        """Handles an Engine.IO packet from the WebSocket."""
         if isinstance(data, bytes):
             self._sessions.received(self, data)
             return
@@ -155,5 +155,5 @@ class OverWebSocket(Connection):
                 self._sessions.failed(self, "no Engine.IO packet")
 
     def slow(self, waiting: int) -> None:
-        """What waits for the client is too much."""
+        """Reports a slow consumer: too much waits for the client."""
         self._sessions.slow(self, waiting)

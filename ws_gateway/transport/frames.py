@@ -1,4 +1,4 @@
-"""What is sent to clients: each packet encoded once, whoever gets it and over whichever transport."""
+"""Frames to clients: each packet is encoded once, for all who get it and for both transports."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -13,7 +13,7 @@ _MEDIUM: Final = 65_536
 
 
 class Wire:
-    """What goes out over a WebSocket as it is.
+    """Bytes that go out over a WebSocket as they are.
 
     Attributes:
         wire: the bytes.
@@ -54,7 +54,7 @@ class Burst(Wire):
 
 
 def event_frame(name: str, body: bytes, *, droppable: bool = False) -> Frame:
-    """The frame of an event whose one argument is the JSON `body`, taken as it is.
+    """Returns the frame of an event whose one argument is the JSON `body`, taken as it is.
 
     Raises:
         UnicodeDecodeError: `body` is not UTF-8.
@@ -63,7 +63,7 @@ def event_frame(name: str, body: bytes, *, droppable: bool = False) -> Frame:
 
 
 def ack_frame(number: int, body: bytes) -> Frame:
-    """The acknowledgement of the client's packet `number` with one argument, the JSON `body`."""
+    """Returns the acknowledgement of the client's packet `number` with one argument, the JSON `body`."""
     return Frame(f"{_ACK}{number}[{body.decode()}]", answers=True)
 
 
@@ -73,12 +73,12 @@ def _opening(name: str) -> str:
 
 
 def text_frame(payload: bytes) -> bytes:
-    """An unfragmented, unmasked text frame (RFC 6455, section 5.2)."""
+    """Returns an unfragmented, unmasked text frame (RFC 6455, section 5.2)."""
     return frame_head(0x1, len(payload)) + payload
 
 
 def frame_head(opcode: int, size: int) -> bytes:
-    """The head of a server's frame with a payload of `size` bytes: the three forms of its length."""
+    """Returns the head of a server's frame with a payload of `size` bytes: the three forms of its length."""
     if size < _SHORT:
         return bytes((0x80 | opcode, size))
     if size < _MEDIUM:

@@ -1,22 +1,34 @@
-"""How many TCP connections there may be that are no WebSockets: not yet, or never."""
+"""Bounds the TCP connections that are no WebSockets: not yet, or never."""
 
 from collections import Counter, OrderedDict, defaultdict
+from enum import Enum, auto
 from typing import Final, Protocol
 
 from shared.http.proxies import Proxies, rate_limit_key
 from ws_gateway.limits import Limits
-from ws_gateway.listener.handshake_limits import FULL_RETRY_SECONDS, Refusal
+from ws_gateway.listener.refusal import FULL_RETRY_SECONDS, Refusal
 from ws_gateway.metrics import HTTP_CONNECTIONS
 
 TOO_MANY: Final = "too_many_connections"
-_OF_ONE: Final = 429
-_OF_ALL: Final = 503
 OPERATORS: Final = 16
 """So many more come in at once, who ask whether the gateway is alive: it is not restarted for being full."""
 
 
-class Visitor(Protocol):
-    """A connection that may be idle.
+class _Full(Enum):
+    """The bound that leaves no place."""
+
+    ADDRESS = auto()
+    GATEWAY = auto()
+
+
+_REFUSALS: Final = {
+    _Full.ADDRESS: Refusal(429, TOO_MANY, "Too many connections from this address.", FULL_RETRY_SECONDS),
+    _Full.GATEWAY: Refusal(503, TOO_MANY, "This gateway holds all that it may.", FULL_RETRY_SECONDS),
+}
+
+
+class LimitedConnection(Protocol):
+    """A connection that has a place, and may be idle.
 
     Attributes:
         peer: the address of its other end.
@@ -25,7 +37,7 @@ class Visitor(Protocol):
     peer: str
 
     def close(self) -> None:
-        """Ends it."""
+        """Ends it; its place is free at once."""
 
 
 class ConnectionLimit:
@@ -39,68 +51,71 @@ class ConnectionLimit:
         self._each = limits.http_connections_per_address
         self._one_may_have_all = not limits.limited
         self._proxies = proxies
-        self._here: Counter[str] = Counter()
+        self._by_key: Counter[str] = Counter()
         self._all = 0
-        self._idle: OrderedDict[Visitor, str] = OrderedDict()
-        self._idle_of: defaultdict[str, OrderedDict[Visitor, None]] = defaultdict(OrderedDict)
+        self._idle: OrderedDict[LimitedConnection, str] = OrderedDict()
+        self._idle_by_key: defaultdict[str, OrderedDict[LimitedConnection, None]] = defaultdict(OrderedDict)
 
-    def turned_away(self, peer: str) -> Refusal | None:
-        """Why a connection from `peer` may not stay; None when it may: it has a place until it has `left`."""
-        refusal = self._refusal(rate_limit_key(peer), peer)
-        if refusal is None:
-            self.came(peer)
-        return refusal
+    def take(self, peer: str) -> Refusal | None:
+        """Gives a connection from `peer` a place, until its `release`; returns why not, if there is none.
 
-    def operator_came(self, peer: str) -> bool:
-        """Whether one for whom there was no place may stay, as it asks after the gateway; it has one then."""
-        if self._are_full(rate_limit_key(peer), peer, beyond=OPERATORS) is not None:
+        Where none is free, connections that idle are closed, the longest idle first.
+        """
+        key = rate_limit_key(peer)
+        while (full := self._full(key, peer)) is not None:
+            idle = self._idle if full is _Full.GATEWAY else self._idle_by_key.get(key)
+            longest_idle = next(iter(idle or ()), None)
+            if longest_idle is None:
+                return _REFUSALS[full]
+            longest_idle.close()  # which releases its place
+        self.take_anyway(peer)
+        return None
+
+    def take_as_operator(self, peer: str) -> bool:
+        """Gives a place beyond the bounds to a connection that asks after the gateway; no idle one is closed.
+
+        Returns:
+            False when there is none.
+        """
+        if self._full(rate_limit_key(peer), peer, beyond=OPERATORS) is not None:
             return False
-        self.came(peer)
+        self.take_anyway(peer)
         return True
 
-    def came(self, peer: str) -> None:
-        """A connection has a place, whether there was one or not: it is no WebSocket after all."""
-        self._here[rate_limit_key(peer)] += 1
+    def take_anyway(self, peer: str) -> None:
+        """Gives a place to a connection that is no WebSocket after all, whether there is one or not."""
+        self._by_key[rate_limit_key(peer)] += 1
         self._all += 1
         HTTP_CONNECTIONS.set(self._all)
 
-    def left(self, peer: str) -> None:
-        """A connection that had a place is gone, or a WebSocket."""
-        customer = rate_limit_key(peer)
-        self._here[customer] -= 1
-        if not self._here[customer]:
-            del self._here[customer]
+    def release(self, peer: str) -> None:
+        """Gives back the place of a connection that is gone, or a WebSocket."""
+        key = rate_limit_key(peer)
+        self._by_key[key] -= 1
+        if not self._by_key[key]:
+            del self._by_key[key]
         self._all -= 1
         HTTP_CONNECTIONS.set(self._all)
 
-    def idle(self, visitor: Visitor) -> None:
-        """Nothing is asked on this connection now."""
-        customer = rate_limit_key(visitor.peer)
-        self._idle[visitor] = customer
-        self._idle_of[customer][visitor] = None
+    def mark_idle(self, connection: LimitedConnection) -> None:
+        """Notes that nothing is asked on a connection now."""
+        key = rate_limit_key(connection.peer)
+        self._idle[connection] = key
+        self._idle_by_key[key][connection] = None
 
-    def busy(self, visitor: Visitor) -> None:
-        """Something is, or it is gone; safe to repeat."""
-        customer = self._idle.pop(visitor, None)
-        if customer is not None:
-            del self._idle_of[customer][visitor]
-            if not self._idle_of[customer]:
-                del self._idle_of[customer]
+    def mark_busy(self, connection: LimitedConnection) -> None:
+        """Notes that something is asked on a connection, or that it is gone; safe to repeat."""
+        key = self._idle.pop(connection, None)
+        if key is not None:
+            del self._idle_by_key[key][connection]
+            if not self._idle_by_key[key]:
+                del self._idle_by_key[key]
 
-    def _refusal(self, customer: str, peer: str) -> Refusal | None:
-        """Why there is no place, though one that idles would be given; an operator's is not."""
-        while (refusal := self._are_full(customer, peer)) is not None:
-            idle = self._idle if refusal.status == _OF_ALL else self._idle_of.get(customer)
-            longest_idle = next(iter(idle or ()), None)
-            if longest_idle is None:
-                return refusal
-            longest_idle.close()  # it has `left` then
-        return None
-
-    def _are_full(self, customer: str, peer: str, *, beyond: int = 0) -> Refusal | None:
+    def _full(self, key: str, peer: str, *, beyond: int = 0) -> _Full | None:
+        """Returns the bound that leaves no place, widened by `beyond`; None when there is one."""
         one_may_have_all = self._one_may_have_all or self._proxies.trusts(peer)
-        if not one_may_have_all and self._here[customer] >= self._each + beyond:
-            return Refusal(_OF_ONE, TOO_MANY, "Too many connections from this address.", FULL_RETRY_SECONDS)
+        if not one_may_have_all and self._by_key[key] >= self._each + beyond:
+            return _Full.ADDRESS
         if self._all >= self._most + beyond:
-            return Refusal(_OF_ALL, TOO_MANY, "This gateway holds all that it may.", FULL_RETRY_SECONDS)
+            return _Full.GATEWAY
         return None

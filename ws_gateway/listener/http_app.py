@@ -1,4 +1,4 @@
-"""The gateway's HTTP: Socket.IO's path, the operational paths, and 404 at once for everything else."""
+"""Answers HTTP: Socket.IO's path, the operational paths, and 404 at once for everything else."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -32,7 +32,7 @@ def application(
     connections: HttpConnections,
     limits: Limits,
 ) -> web.Application:
-    """The application to serve.
+    """Returns the application to serve.
 
     While `can_verify` says no, a client that comes gets 503, so that it tries again by itself.
     """
@@ -42,13 +42,13 @@ def application(
             if not can_verify():
                 return web.Response(status=503, text="Not ready", headers={hdrs.RETRY_AFTER: RETRY_SECONDS})
             address = proxies.address(request)
-            if (refusal := admission.turned_away(address)) is not None:
+            if (refusal := admission.refusal(address)) is not None:
                 return refusal.response()
             if address != request.remote:
                 request = request.clone(remote=address)
         if "j" in request.query:  # JSONP ended with Socket.IO 2
             return web.Response(status=400, text="JSONP is not supported")
-        await _whole(request, limits.handshake_seconds)
+        await _read_body(request, limits.handshake_seconds)
         if request.headers.get(hdrs.UPGRADE, "").lower() == "websocket":
             with connections.may_be_websocket(request.transport):
                 return await engine.handle_request(request)
@@ -58,7 +58,7 @@ def application(
         return response
 
     app = web.Application(
-        middlewares=[_asked(connections), _observed_but_for(PATHS), cors_middleware(origins)],
+        middlewares=[_mark_busy(connections), _observed_but_for(PATHS), cors_middleware(origins)],
         client_max_size=limits.max_payload,
         handler_args={
             "auto_decompress": False
@@ -72,8 +72,8 @@ def application(
     return app
 
 
-async def _whole(request: web.Request, seconds: float) -> None:
-    """Has the body of a request, which is kept with it then."""
+async def _read_body(request: web.Request, seconds: float) -> None:
+    """Reads the whole body of a request, which is kept with it then."""
     try:
         async with asyncio.timeout(seconds):
             await request.read()
@@ -87,12 +87,12 @@ async def _whole(request: web.Request, seconds: float) -> None:
         raise
 
 
-def _asked(connections: HttpConnections) -> Middleware:
-    """Has it known on which connections something is asked."""
+def _mark_busy(connections: HttpConnections) -> Middleware:
+    """Marks connections busy while something that came over them is answered."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        with connections.asked(request.transport):
+        with connections.answering(request.transport):
             return await handler(request)
 
     return middleware

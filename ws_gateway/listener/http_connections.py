@@ -1,4 +1,4 @@
-"""TCP connections on which aiohttp answers: idle or not, gone, and cut when their clients take nothing."""
+"""The TCP connections on which aiohttp answers: idle or not, and cut when their clients take nothing."""
 
 import asyncio
 from collections.abc import Iterator
@@ -14,51 +14,51 @@ log = structlog.get_logger()
 
 
 class HttpConnections:
-    """All of them, looked at now and then: one timer for all.
+    """All connections that aiohttp serves: one timer looks at them now and then.
 
     A connection is cut when nothing of what waits in it has gone out for `seconds`, twice that at most:
     aiohttp would wait for ever.
     """
 
-    def __init__(self, visitors: ConnectionLimit, *, seconds: float) -> None:
-        self.visitors = visitors
+    def __init__(self, limit: ConnectionLimit, *, seconds: float) -> None:
+        self.limit = limit
         self._seconds = seconds
         self._open: dict[asyncio.BaseTransport, HttpConnection] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def opened(self, transport: asyncio.BaseTransport, connection: "HttpConnection") -> None:
-        """Looks after `connection`."""
+        """Adds a connection that is open."""
         self._open[transport] = connection
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self._seconds, self._look)
 
     def lost(self, transport: asyncio.BaseTransport) -> None:
-        """No more."""
+        """Forgets the connection over `transport`, which is no more."""
         del self._open[transport]
 
     @contextmanager
-    def asked(self, transport: asyncio.BaseTransport | None) -> Iterator[None]:
-        """While the block runs, a request that came over `transport` is being answered."""
+    def answering(self, transport: asyncio.BaseTransport | None) -> Iterator[None]:
+        """Marks the connection over `transport` busy while the block runs, which answers a request."""
         connection = None if transport is None else self._open.get(transport)
         if connection is not None:
-            self.visitors.busy(connection)
+            self.limit.mark_busy(connection)
         try:
             yield
         finally:
             if connection is not None and connection.open:
-                self.visitors.idle(connection)
+                self.limit.mark_idle(connection)
 
     @contextmanager
     def may_be_websocket(self, transport: asyncio.BaseTransport | None) -> Iterator[None]:
-        """While the block runs, a WebSocket is asked for and served over `transport`: that is no visitor."""
+        """Leaves the place over `transport` to others while the block runs, which may serve a WebSocket."""
         connection = None if transport is None else self._open.get(transport)
         if connection is not None:
-            connection.leave()
+            connection.release()
         try:
             yield
         finally:
             if connection is not None:
-                connection.come_back()
+                connection.take_again()
 
     def _look(self) -> None:
         for connection in list(self._open.values()):
@@ -72,11 +72,11 @@ class HttpConnections:
 
 
 class HttpConnection(asyncio.Protocol):
-    """One connection, which `protocol` of aiohttp serves; a visitor that has a place.
+    """One connection, which `protocol` of aiohttp serves, and its place.
 
     Attributes:
         peer: the address of its other end.
-        open: it has its place.
+        open: it has its place; not while it is, or may become, a WebSocket.
     """
 
     __slots__ = ("_all", "_protocol", "_transport", "_unsent", "open", "peer")
@@ -90,22 +90,22 @@ class HttpConnection(asyncio.Protocol):
         self._unsent = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begins."""
+        """Adds itself to all, idle, and begins aiohttp's protocol."""
         self._transport = cast("asyncio.Transport", transport)
         self._all.opened(transport, self)
-        self._all.visitors.idle(self)
+        self._all.limit.mark_idle(self)
         self._protocol.connection_made(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Ends."""
+        """Gives its place back and ends aiohttp's protocol."""
         if self._transport is not None:
             self._all.lost(self._transport)
             self._transport = None
-        self.leave()
+        self.release()
         self._protocol.connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Passes on what comes."""
+        """Passes data on to aiohttp."""
         self._protocol.data_received(data)
 
     def eof_received(self) -> bool | None:
@@ -121,7 +121,7 @@ class HttpConnection(asyncio.Protocol):
         self._protocol.resume_writing()
 
     def stuck(self) -> bool:
-        """Whether as much waits to go out as did when this was asked before; not of open WebSockets."""
+        """Returns whether as much waits to go out as at the last call; never of open WebSockets."""
         before, self._unsent = self._unsent, 0
         if self._transport is not None and (self.open or self._transport.is_closing()):
             self._unsent = self._transport.get_write_buffer_size()
@@ -129,7 +129,7 @@ class HttpConnection(asyncio.Protocol):
 
     def close(self) -> None:
         """Ends it; its place is free at once."""
-        self.leave()
+        self.release()
         if self._transport is not None:
             self._transport.close()
 
@@ -138,15 +138,15 @@ class HttpConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def leave(self) -> None:
+    def release(self) -> None:
         """Gives its place back."""
         if self.open:
             self.open = False
-            self._all.visitors.busy(self)
-            self._all.visitors.left(self.peer)
+            self._all.limit.mark_busy(self)
+            self._all.limit.release(self.peer)
 
-    def come_back(self) -> None:
+    def take_again(self) -> None:
         """Takes a place again, if it is there."""
         if self._transport is not None and not self._transport.is_closing() and not self.open:
             self.open = True
-            self._all.visitors.came(self.peer)
+            self._all.limit.take_anyway(self.peer)

@@ -18,7 +18,7 @@ class Clock:
 
 
 def codes(admission: Admission, address: str, times: int) -> list[str | None]:
-    answers = [admission.turned_away(address) for _ in range(times)]
+    answers = [admission.refusal(address) for _ in range(times)]
     return [None if answer is None else answer.code for answer in answers]
 
 
@@ -54,14 +54,14 @@ def test_each_refusal_says_when_to_come_again() -> None:
     held = 0
     admission = Admission(limits, connections=lambda: held, clock=Clock())
     codes(admission, "a", 4)
-    refusal = admission.turned_away("a")
+    refusal = admission.refusal("a")
     assert refusal is not None
     response = refusal.response()
     assert (response.status, response.headers["Retry-After"]) == (429, "1")
     assert isinstance(response.body, bytes)
     assert orjson.loads(response.body)["code"] == "too_many_handshakes"
     held = 3
-    refusal = admission.turned_away("b")
+    refusal = admission.refusal("b")
     assert refusal is not None
     assert (refusal.status, refusal.code) == (503, "gateway_full")
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ws_gateway.listener.tcp import acceptance, opening_of
+from ws_gateway.listener.websocket_upgrade import accept_response, parse_upgrade
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 LINE = "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1"
@@ -21,12 +21,12 @@ def head(*headers: str, line: str = LINE) -> bytes:
 
 def test_what_a_socket_io_client_sends_is_taken() -> None:
     """With or without an origin, with extensions and cookies that are passed over."""
-    opening = opening_of(head(*HEADERS))
+    opening = parse_upgrade(head(*HEADERS))
     assert opening is not None
     assert (opening.key, opening.origin, opening.eio_sid) == (KEY.encode(), None, "")
     more = ("Origin: https://chat.example", "Sec-WebSocket-Extensions: permessage-deflate", "Cookie: a=b")
     line = "GET /socket.io/?EIO=4&transport=websocket&sid=abc-_1&t=x HTTP/1.1"
-    opening = opening_of(head(*HEADERS, *more, line=line))
+    opening = parse_upgrade(head(*HEADERS, *more, line=line))
     assert opening is not None
     assert (opening.origin, opening.eio_sid) == ("https://chat.example", "abc-_1")
 
@@ -50,13 +50,13 @@ def test_what_a_socket_io_client_sends_is_taken() -> None:
 )
 def test_other_requests_are_left(line: str) -> None:
     """Whatever is not exactly that."""
-    assert opening_of(head(*HEADERS, line=line)) is None
+    assert parse_upgrade(head(*HEADERS, line=line)) is None
 
 
 @pytest.mark.parametrize("missing", HEADERS)
 def test_without_one_of_its_headers_a_request_is_left(missing: str) -> None:
     """aiohttp says what is wrong."""
-    assert opening_of(head(*(each for each in HEADERS if each != missing))) is None
+    assert parse_upgrade(head(*(each for each in HEADERS if each != missing))) is None
 
 
 @pytest.mark.parametrize(
@@ -77,16 +77,16 @@ def test_without_one_of_its_headers_a_request_is_left(missing: str) -> None:
 )
 def test_a_request_with_something_odd_is_left(odd: str) -> None:
     """Two readings of one request are how requests are smuggled."""
-    assert opening_of(head(*HEADERS, odd)) is None
+    assert parse_upgrade(head(*HEADERS, odd)) is None
 
 
 @pytest.mark.parametrize("key", ["", "short", "not base64 at all!!!!!!!", KEY + "AAAA"])
 def test_a_key_that_is_no_nonce_is_left(key: str) -> None:
     """Sixteen bytes in base64."""
     headers = (each for each in HEADERS if not each.startswith("Sec-WebSocket-Key"))
-    assert opening_of(head(*headers, f"Sec-WebSocket-Key: {key}")) is None
+    assert parse_upgrade(head(*headers, f"Sec-WebSocket-Key: {key}")) is None
 
 
 def test_the_answer_is_that_of_the_rfc() -> None:
     """RFC 6455, section 1.3."""
-    assert b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n" in acceptance(KEY.encode())
+    assert b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n" in accept_response(KEY.encode())

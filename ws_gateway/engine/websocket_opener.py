@@ -9,7 +9,7 @@ from ws_gateway.transport.heartbeat import Heartbeat
 from ws_gateway.transport.open_websockets import OpenWebSockets
 from ws_gateway.transport.polling.connection import PollingConnection
 from ws_gateway.transport.websocket import Owner, WebSocket
-from ws_gateway.transport.websocket_connection import DirectConnection
+from ws_gateway.transport.websocket_connection import WebSocketConnection
 
 
 class WebSocketOpener:
@@ -29,7 +29,7 @@ class WebSocketOpener:
         self, transport: asyncio.Transport, accepted: bytes, *, origin: str | None, address: str
     ) -> WebSocket:
         """Opens the WebSocket that a client asked for, as its connection."""
-        connection = DirectConnection(self._sessions, origin=origin, address=address)
+        connection = WebSocketConnection(self._sessions, origin=origin, address=address)
         websocket = self._websocket(transport, connection)
         websocket.send(Wire(accepted))
         connection.open(websocket, max_payload=self._limits.max_payload)

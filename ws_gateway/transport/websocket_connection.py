@@ -19,7 +19,7 @@ from ws_gateway.transport.websocket import WebSocket
 _PING: Final = Wire(text_frame(b"2"))
 
 
-class DirectConnection(OverWebSocket):
+class WebSocketConnection(OverWebSocket):
     """A connection that is one WebSocket from its beginning to its end; the WebSocket's owner.
 
     Attributes:

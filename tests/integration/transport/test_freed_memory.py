@@ -19,9 +19,9 @@ from ws_gateway.transport import websocket_connection as direct
 from ws_gateway.transport.polling import server as stock
 from ws_gateway.transport.polling.connection import PollingConnection, Upgrade
 from ws_gateway.transport.websocket import WebSocket
-from ws_gateway.transport.websocket_connection import DirectConnection
+from ws_gateway.transport.websocket_connection import WebSocketConnection
 
-HELD: Final = (AsyncSocket, DirectConnection, PollingConnection, Socket, Subscription, Upgrade, WebSocket)
+HELD: Final = (AsyncSocket, WebSocketConnection, PollingConnection, Socket, Subscription, Upgrade, WebSocket)
 LAST_LOOKED_AT: Final = Counter({"AsyncSocket": 1, "WebSocket": 1})
 """python-engineio's service task keeps the session that it has looked at last."""
 CONNECTIONS: Final = 3

@@ -50,7 +50,7 @@ class HttpConnections:
 
     @contextmanager
     def may_be_websocket(self, transport: asyncio.BaseTransport | None) -> Iterator[None]:
-        """Leaves the place over `transport` to others while the block runs, which may serve a WebSocket."""
+        """Gives back the place of a connection while the block runs, in which it may be a WebSocket."""
         connection = None if transport is None else self._open.get(transport)
         if connection is not None:
             connection.release()

@@ -1,7 +1,7 @@
 """Parses requests to open a WebSocket (RFC 6455, section 4.2), and answers them.
 
-Only what a Socket.IO client sends is taken. Whatever else is not parsed here, and goes to aiohttp as it came,
-which refuses it where it has to: two readings of one request are how requests are smuggled.
+Only what a Socket.IO client sends is taken. Anything else goes to aiohttp as it came, which refuses it where
+it has to: two readings of one request are how requests are smuggled.
 """
 
 import base64

@@ -1,8 +1,8 @@
 """The relay's statements, on a real PostgreSQL."""
 
 import asyncpg
-from integration.conftest import Database
-from integration.test_outbox import event, tell, unpublished
+from integration.outbox.test_relay import event, tell, unpublished
+from support.database import Database
 
 from chat_api.outbox.unpublished import BATCH, Look, Unpublished
 

@@ -51,9 +51,10 @@ soak: SECONDS := 1800
 soak: $(VENV)/.dev test-servers  ## churn sockets and rooms for SECONDS=1800, and see what is left behind
 	@cd tests && exec ../$(VENV)/bin/python -m endurance.soak --seconds $(SECONDS)
 
-lint: $(VENV)/.dev  ## check style and types
+lint: $(VENV)/.dev  ## check style, types, and who imports whom
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/lint-imports --no-logo
 	$(VENV)/bin/mypy
 
 format: $(VENV)/.dev  ## rewrite the code in the project's style
@@ -61,7 +62,7 @@ format: $(VENV)/.dev  ## rewrite the code in the project's style
 	$(VENV)/bin/ruff format
 
 clean:  ## remove what was installed and generated (data in .roomcast stays)
-	rm -rf $(VENV) $(CLIENTS)/node_modules bench/node/node_modules bench/results .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* dist
+	rm -rf $(VENV) $(CLIENTS)/node_modules bench/node/node_modules bench/results .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis .coverage* dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- Python packages ---------------------------------------------------------------------------------------

@@ -166,11 +166,9 @@ class Relay:
         self._hinted |= look.is_full
         found = {each.event.id for each in look.recorded}  # it may see what has been offered meanwhile
         self._offered = [each for each in self._offered if each.event.id not in found]
-        self._gaps.observe(
-            [each.position for each in look.recorded],
-            oldest_running=look.oldest_running,
-            next_transaction=look.next_transaction,
-        )
+        positions = [each.position for each in look.recorded]
+        if self._gaps.observe(positions, oldest_running=look.oldest_running):
+            self._gaps.bound(await self._outbox.next_transaction())
         return look.recorded
 
 

@@ -19,11 +19,12 @@ BATCH: Final = 500
 
 RELAYED = Counter("roomcast_api_outbox_relayed_total", "Events published and marked so", ["type"])
 
-_LAST_POSITION: Final = "SELECT last_value FROM events_position"
+_LAST_POSITION: Final = "SELECT last_value - CASE WHEN is_called THEN 0 ELSE 1 END FROM events_position"
+_NEXT_TRANSACTION: Final = "SELECT pg_current_xact_id()::text::bigint"
+"""This statement's own id. A snapshot's upper bound is not it, but one more than the last that has ended."""
 _MARK: Final = "UPDATE events SET published_at = now() WHERE id = ANY ($1) AND time >= $2 AND time <= $3"
 _LOOK: Final = """
-    SELECT pg_snapshot_xmin(seen.by)::text::bigint AS oldest_running,
-           pg_snapshot_xmax(seen.by)::text::bigint AS next_transaction, found.*
+    SELECT pg_snapshot_xmin(seen.by)::text::bigint AS oldest_running, found.*
     FROM (SELECT pg_current_snapshot() AS by) AS seen
     LEFT JOIN LATERAL (
         SELECT * FROM events WHERE published_at IS NULL AND {others} ORDER BY position LIMIT {batch}
@@ -38,17 +39,15 @@ _MARK_AND_LOOK: Final = f"WITH marked AS ({_MARK}) " + _LOOK.format(others="id <
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """The answer of one look, with the bounds of the snapshot that it saw.
+    """The answer of one look.
 
     Attributes:
         recorded: the first unpublished events, in the order of positions.
         oldest_running: every transaction with a lower id had ended (`pg_snapshot_xmin`).
-        next_transaction: none with this id or a higher one had ended (`pg_snapshot_xmax`).
     """
 
     recorded: Sequence[Recorded]
     oldest_running: int
-    next_transaction: int
 
     @property
     def is_full(self) -> bool:
@@ -79,7 +78,12 @@ class Unpublished:
         else:
             rows = await self._connection.fetch(_FIRST_LOOK, BATCH)
         recorded = [recorded_of(row) for row in rows if row["position"] is not None]
-        return Look(recorded, rows[0]["oldest_running"], rows[0]["next_transaction"])
+        return Look(recorded, rows[0]["oldest_running"])
+
+    async def next_transaction(self) -> int:
+        """Returns a transaction id that is higher than those of all that have begun to write."""
+        transaction: int = await self._connection.fetchval(_NEXT_TRANSACTION)
+        return transaction
 
     async def mark(self, published: Sequence[Recorded]) -> None:
         """Marks events, at least one, as published."""

@@ -2,8 +2,11 @@
 
 import asyncpg
 from integration.outbox.test_relay import event, tell, unpublished
+from sqlalchemy import text
 from support.database import Database
 
+from chat_api.outbox.gaps import SequenceGaps
+from chat_api.outbox.record import record
 from chat_api.outbox.unpublished import BATCH, Look, Unpublished
 
 
@@ -58,10 +61,45 @@ async def test_a_look_tells_which_transactions_may_still_fill_a_gap(fresh: Datab
         transaction = other.transaction()
         await transaction.start()
         running = await other.fetchval("SELECT pg_current_xact_id()::text::bigint")
-        look = await outbox.look()
-        assert look.oldest_running <= running
-        assert look.oldest_running <= look.next_transaction
+        assert (await outbox.look()).oldest_running <= running < await outbox.next_transaction()
         await transaction.rollback()
         assert (await outbox.look()).oldest_running > running
     finally:
         await other.close()
+
+
+async def look_into(outbox: Unpublished, gaps: SequenceGaps) -> Look:
+    """Looks as the relay does."""
+    look = await outbox.look()
+    if gaps.observe([each.position for each in look.recorded], oldest_running=look.oldest_running):
+        gaps.bound(await outbox.next_transaction())
+    return look
+
+
+async def test_a_gap_stays_open_while_the_youngest_transaction_may_fill_it(fresh: Database) -> None:
+    """A snapshot ends at the last transaction that has ended: one that runs may have a later id."""
+    outbox = Unpublished(fresh.connection)
+    gaps = SequenceGaps(await outbox.last_position())
+    for _ in range(2):
+        await look_into(outbox, gaps)
+    async with fresh.engine.connect() as older, fresh.engine.connect() as younger:
+        for connection in (older, younger):
+            await connection.execute(text("SELECT pg_current_xact_id()"))
+        await record(younger, event("in the gap"))
+        await record(older, event("after the gap"))
+        await older.commit()
+        (seen,) = (await look_into(outbox, gaps)).recorded
+        await look_into(outbox, gaps)
+        assert not gaps.is_next([seen.position + 1])
+        await younger.commit()
+    assert subjects(await look_into(outbox, gaps)) == ["in the gap", "after the gap"]
+    assert gaps.is_next([seen.position + 1])
+
+
+async def test_the_first_position_of_all_is_next(fresh: Database) -> None:
+    outbox = Unpublished(fresh.connection)
+    await fresh.connection.execute("ALTER SEQUENCE events_position RESTART")
+    gaps = SequenceGaps(await outbox.last_position())
+    for _ in range(2):
+        await look_into(outbox, gaps)
+    assert gaps.is_next([1])

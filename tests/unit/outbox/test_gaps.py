@@ -1,14 +1,20 @@
 """Whether anything may still appear before the next events of the outbox."""
 
 import random
+from collections.abc import Sequence
 
 from chat_api.outbox.gaps import SequenceGaps
 
 
+def look(gaps: SequenceGaps, positions: Sequence[int], *, oldest_running: int, next_transaction: int) -> None:
+    if gaps.observe(positions, oldest_running=oldest_running):
+        gaps.bound(next_transaction)
+
+
 def test_what_follows_without_a_gap_is_next() -> None:
     gaps = SequenceGaps(7)
-    gaps.observe([], oldest_running=100, next_transaction=100)
-    gaps.observe([], oldest_running=100, next_transaction=100)
+    look(gaps, [], oldest_running=100, next_transaction=100)
+    look(gaps, [], oldest_running=100, next_transaction=100)
     assert gaps.is_next([8, 9])
     gaps.advance([8, 9])
     assert gaps.is_next([10])
@@ -19,19 +25,19 @@ def test_what_follows_without_a_gap_is_next() -> None:
 
 def test_nothing_is_next_before_those_have_ended_who_ran_at_the_first_look() -> None:
     gaps = SequenceGaps(7)
-    gaps.observe([], oldest_running=90, next_transaction=100)
-    gaps.observe([], oldest_running=99, next_transaction=101)
+    look(gaps, [], oldest_running=90, next_transaction=100)
+    look(gaps, [], oldest_running=99, next_transaction=101)
     assert not gaps.is_next([8])
-    gaps.observe([], oldest_running=100, next_transaction=101)
+    look(gaps, [], oldest_running=100, next_transaction=101)
     assert gaps.is_next([8])
 
 
 def test_a_gap_is_closed_by_the_end_of_those_who_may_fill_it() -> None:
     gaps = SequenceGaps(0)
-    gaps.observe([], oldest_running=5, next_transaction=5)
-    gaps.observe([2], oldest_running=5, next_transaction=7)
+    look(gaps, [], oldest_running=5, next_transaction=5)
+    look(gaps, [2], oldest_running=5, next_transaction=7)
     assert not gaps.is_next([3])
-    gaps.observe([1], oldest_running=7, next_transaction=7)
+    look(gaps, [1], oldest_running=7, next_transaction=7)
     assert gaps.is_next([3])
 
 
@@ -81,8 +87,11 @@ def test_what_is_taken_as_next_never_has_anything_appear_before_it() -> None:
                 outbox.begin()
             else:
                 found = sorted(outbox.seen - taken)
-                gaps.observe(
-                    found, oldest_running=outbox.oldest_running, next_transaction=outbox.next_transaction
+                look(
+                    gaps,
+                    found,
+                    oldest_running=outbox.oldest_running,
+                    next_transaction=outbox.next_transaction,
                 )
                 taken.update(found)
     assert taken_without_a_look > 1000

@@ -9,7 +9,7 @@ from aiohttp import web
 from redis.asyncio import Redis
 
 from ai_worker.assistant import assistant
-from ai_worker.models.gauges import look
+from ai_worker.gauges import look
 from ai_worker.replies.cancellation import Cancellations
 from ai_worker.replies.group_publish import Flushing
 from ai_worker.replies.worker import Worker

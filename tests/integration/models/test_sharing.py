@@ -13,9 +13,9 @@ from support.model.asking import QUICK, Answered, answer, asking, close_models, 
 from support.servers import RedisServer
 from support.servers.ports import free_port
 
-from ai_worker.models import gauges as looks
+from ai_worker import gauges as looks
+from ai_worker.gauges import look
 from ai_worker.models.breaker import Breaker, State
-from ai_worker.models.gauges import look
 from ai_worker.models.metrics import BREAKER
 from ai_worker.responder import TextDelta
 from shared.bus import Routed, WorkQueue

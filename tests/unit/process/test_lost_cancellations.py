@@ -10,7 +10,7 @@ from typing import Any, Final, cast
 
 import pytest
 
-from ai_worker.models.gauges import look
+from ai_worker.gauges import look
 from ai_worker.replies import cancellation as cancelling_workers
 from ai_worker.replies.cancellation import Cancellations
 from chat_api.accounts.revocation_set import EndedSessionsKeeper

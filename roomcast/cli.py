@@ -112,7 +112,7 @@ def chat(
 
     Logs in (or makes a new login), opens a chat, takes what is typed. Without a terminal, it takes lines.
     """
-    from roomcast.terminal import main  # noqa: PLC0415
+    from roomcast.chat.command import main  # noqa: PLC0415
 
     raise typer.Exit(main(user=user, password=password, chat=chat, api_url=api_url, gateway_url=gateway_url))
 

@@ -15,7 +15,8 @@ from chat_api.database.connections import connect
 from chat_api.migrations import is_current, upgrade
 from chat_api.replies.outcomes import request_unfinished
 from chat_api.settings import ApiSettings
-from roomcast import banner, demo, embedded
+from roomcast import banner, demo
+from roomcast.embedded import parts as embedded
 from shared.bus import Bus
 from shared.concurrency.backoff import backoff
 from shared.config.addresses import base_url, is_loopback

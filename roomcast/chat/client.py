@@ -6,16 +6,16 @@ from typing import Any, Final
 
 import aiohttp
 
-from roomcast.chat.account import Account
 from roomcast.chat.commands import command_in, obey
-from roomcast.chat.conversation import Conversation
-from roomcast.chat.link import Link
+from roomcast.chat.connection.account import Account
+from roomcast.chat.connection.link import Link
+from roomcast.chat.connection.outbox import Outbox
+from roomcast.chat.connection.rest import ChatError
+from roomcast.chat.connection.typing_signs import TypingSigns
+from roomcast.chat.conversation.conversation import Conversation
+from roomcast.chat.conversation.people import TYPING_SECONDS
 from roomcast.chat.models import Chat, Joined, Message
-from roomcast.chat.outbox import Outbox
-from roomcast.chat.people import TYPING_SECONDS
-from roomcast.chat.rest import ChatError
-from roomcast.chat.screen import Screen
-from roomcast.chat.typing import TypingSigns
+from roomcast.chat.screens.screen import Screen
 
 GAP_SECONDS: Final = 1.0
 """How long a message may wait for the one before it until that is asked for."""

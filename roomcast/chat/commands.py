@@ -4,12 +4,12 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
-from roomcast.chat.account import Account
-from roomcast.chat.conversation import Conversation
+from roomcast.chat.connection.account import Account
+from roomcast.chat.connection.rest import ChatError
+from roomcast.chat.conversation.conversation import Conversation
 from roomcast.chat.lobby import find_chat, find_user, load_chats, new_chat, show_chats
 from roomcast.chat.models import Chat
-from roomcast.chat.rest import ChatError
-from roomcast.chat.screen import Screen
+from roomcast.chat.screens.screen import Screen
 
 _COMMAND: Final = re.compile(r":([a-z]+)(?:\s+(.*))?", re.DOTALL)
 

@@ -1,9 +1,9 @@
 """Before a chat is open: logging in, and choosing or making a chat."""
 
-from roomcast.chat.account import Account
+from roomcast.chat.connection.account import Account
+from roomcast.chat.connection.rest import ChatError, RefusedError, Rest
 from roomcast.chat.models import Chat, User
-from roomcast.chat.rest import ChatError, RefusedError, Rest
-from roomcast.chat.screen import Screen, visible
+from roomcast.chat.screens.screen import Screen, visible
 
 SHOWN = 20
 """Chats in a list; the others are found by title."""

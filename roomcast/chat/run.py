@@ -7,11 +7,11 @@ from collections.abc import Coroutine
 import aiohttp
 
 from roomcast.chat.client import Client
+from roomcast.chat.connection.rest import ChatError, Rest
 from roomcast.chat.lobby import choose_chat, log_in
-from roomcast.chat.plain import PlainScreen
-from roomcast.chat.rest import ChatError, Rest
-from roomcast.chat.screen import Screen
-from roomcast.chat.terminal import TerminalScreen
+from roomcast.chat.screens.plain import PlainScreen
+from roomcast.chat.screens.screen import Screen
+from roomcast.chat.screens.terminal import TerminalScreen
 
 INTERRUPTED = 130
 

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from chat_api.database.connections import DATABASE_ERRORS, connect
 from chat_api.settings import ApiSettings
-from roomcast.postgres import running_address
+from roomcast.embedded.postgres import running_address
 from shared.bus import BusUnavailableError
 from shared.config.start_errors import SettingsError, StartError
 from shared.process.runtime import refused, run

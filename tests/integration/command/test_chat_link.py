@@ -11,11 +11,11 @@ import socketio
 from aiohttp import web
 from support.servers.ports import free_port
 
-from roomcast.chat.account import Account, LoggedOutError
-from roomcast.chat.link import Link
+from roomcast.chat.connection.account import Account, LoggedOutError
+from roomcast.chat.connection.link import Link
+from roomcast.chat.connection.outbox import Outbox
+from roomcast.chat.connection.rest import ChatError, RefusedError, Rest, UnreachableError
 from roomcast.chat.models import Joined, Message
-from roomcast.chat.outbox import Outbox
-from roomcast.chat.rest import ChatError, RefusedError, Rest, UnreachableError
 
 BOUND = 10.0
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from roomcast.chat.commands import command_in
-from roomcast.chat.conversation import Conversation
+from roomcast.chat.connection.typing_signs import TypingSigns
+from roomcast.chat.conversation.conversation import Conversation
 from roomcast.chat.lobby import find_chat
 from roomcast.chat.models import Chat, Joined, Message, User
-from roomcast.chat.plain import PlainScreen
-from roomcast.chat.screen import visible
-from roomcast.chat.terminal import tail
-from roomcast.chat.typing import TypingSigns
+from roomcast.chat.screens.plain import PlainScreen
+from roomcast.chat.screens.screen import visible
+from roomcast.chat.screens.terminal import tail
 
 ME = User(id="ann", displayName="Ann")
 

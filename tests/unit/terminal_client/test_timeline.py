@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roomcast.chat import people
+from roomcast.chat.conversation import people
+from roomcast.chat.conversation.people import People
+from roomcast.chat.conversation.reply import LiveReply, ReplyText
+from roomcast.chat.conversation.timeline import Timeline
 from roomcast.chat.models import Chunk, Member, Message, Reply, Status
-from roomcast.chat.people import People
-from roomcast.chat.reply import LiveReply, ReplyText
-from roomcast.chat.timeline import Timeline
 
 ANN = Member(userId="ann", displayName="Ann", role="owner")
 BEN = Member(userId="ben", displayName="Ben", role="member")

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable
 from threading import Thread
 from typing import TextIO
 
-from roomcast.chat.screen import Kind, visible
+from roomcast.chat.screens.screen import Kind, visible
 
 
 class PlainScreen:

@@ -10,7 +10,7 @@ from prompt_toolkit.formatted_text import FormattedText
 from prompt_toolkit.patch_stdout import patch_stdout
 from prompt_toolkit.styles import Style
 
-from roomcast.chat.screen import Kind, visible
+from roomcast.chat.screens.screen import Kind, visible
 
 STYLE: Final = Style.from_dict(
     {

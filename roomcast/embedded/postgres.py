@@ -20,8 +20,8 @@ from urllib.parse import quote
 
 import structlog
 
-from roomcast.account import Account
-from roomcast.binaries import postgres_programs
+from roomcast.embedded.account import Account
+from roomcast.embedded.programs import postgres_programs
 from shared.config.start_errors import StartError
 
 log = structlog.get_logger()

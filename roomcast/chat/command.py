@@ -2,7 +2,7 @@
 
 import asyncio
 
-from roomcast.chat import run_chat
+from roomcast.chat.run import run_chat
 from shared.config.addresses import base_url
 from shared.config.settings import Settings
 from shared.config.start_errors import SettingsError

@@ -4,11 +4,11 @@ import re
 from collections.abc import Callable
 from typing import Any, Final, assert_never
 
+from roomcast.chat.conversation.people import People
+from roomcast.chat.conversation.reply import LiveReply
+from roomcast.chat.conversation.timeline import Timeline
 from roomcast.chat.models import Chat, Chunk, Joined, Member, Message, Status, User
-from roomcast.chat.people import People
-from roomcast.chat.reply import LiveReply
-from roomcast.chat.screen import Kind, Screen
-from roomcast.chat.timeline import Timeline
+from roomcast.chat.screens.screen import Kind, Screen
 
 ASSISTANT: Final = "assistant"
 

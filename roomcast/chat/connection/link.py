@@ -10,9 +10,9 @@ import aiohttp
 import socketio
 from pydantic import ValidationError
 
-from roomcast.chat.account import Account, LoggedOutError
+from roomcast.chat.connection.account import Account, LoggedOutError
+from roomcast.chat.connection.rest import ChatError
 from roomcast.chat.models import Joined
-from roomcast.chat.rest import ChatError
 from shared.concurrency.backoff import backoff
 from shared.concurrency.cancellation import raise_if_cancelled
 

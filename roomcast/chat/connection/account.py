@@ -5,8 +5,8 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any, Final, Self
 
+from roomcast.chat.connection.rest import ChatError, RefusedError, Rest
 from roomcast.chat.models import Session, User
-from roomcast.chat.rest import ChatError, RefusedError, Rest
 from shared.concurrency.backoff import backoff
 
 MARGIN: Final = 60.0

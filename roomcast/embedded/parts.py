@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
-from roomcast.postgres import embedded_postgres
+from roomcast.embedded.postgres import embedded_postgres
 from shared.bus import Bus
 from shared.config.start_errors import StartError
 from shared.process.links import rabbit_link, redis_link

@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import Callable
 
-from roomcast.chat.account import Account, LoggedOutError
+from roomcast.chat.connection.account import Account, LoggedOutError
+from roomcast.chat.connection.rest import ChatError, RefusedError, UnreachableError
 from roomcast.chat.models import Message
-from roomcast.chat.rest import ChatError, RefusedError, UnreachableError
 from shared.concurrency.backoff import backoff
 from shared.ids import new_id
 

@@ -12,10 +12,10 @@ from typing import Final
 import structlog
 import uvloop
 
-from bench.contenders import KINDS, Profile
+from bench.contenders.gateways import KINDS, Profile
 from bench.environment import ROOT, ground
-from bench.report import markdown, publish, write
-from bench.results import Book
+from bench.report.documents import markdown, publish, write
+from bench.report.results import Book
 from bench.rows.arriving import handshake
 from bench.rows.growth import room_growth, rooms_growth
 from bench.rows.latency import latency

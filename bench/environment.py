@@ -18,7 +18,7 @@ from support.servers import PostgresServer, RabbitServer, RedisServer, running
 from support.servers.ports import free_port
 from support.servers.process import Folder, Process, accepts
 
-from bench.feeders import EachAlone, Flushing, Plain, plain, publishers
+from bench.load.feeders import EachAlone, Flushing, Plain, plain, publishers
 from bench.meter import Meter
 from shared.ids import new_id
 

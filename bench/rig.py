@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Final
 
-from bench.contenders import KINDS, ROOMCAST, Gateway, Profile, gateway
-from bench.crowd import Crowd
+from bench.contenders.gateways import KINDS, ROOMCAST, Gateway, Profile, gateway
 from bench.environment import Ground
-from bench.feeders import Feeder
+from bench.load.crowd import Crowd
+from bench.load.feeders import Feeder
 
 EACH_ALONE: Final = "roomcast, a message per event"
 

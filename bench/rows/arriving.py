@@ -4,8 +4,8 @@ import asyncio
 from contextlib import AsyncExitStack
 from typing import Final
 
-from bench.contenders import Gateway, gateway
-from bench.crowd import Crowd
+from bench.contenders.gateways import Gateway, gateway
+from bench.load.crowd import Crowd
 from bench.rig import Seat, Sockets
 from bench.rows.run import Scene
 from shared.ids import new_id

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from bench.contenders import ROOMCAST
-from bench.messages import Talk
+from bench.contenders.gateways import ROOMCAST
+from bench.load.messages import Talk
 from bench.rig import Sockets, seats
 from bench.rows.one_room import one_room, volleys
 from bench.rows.run import Scene

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from bench.contenders import KINDS, NODE_GATEWAY, gateway
-from bench.crowd import Crowd
-from bench.feeders import feed_on_time, spread
-from bench.messages import Talk
+from bench.contenders.gateways import KINDS, NODE_GATEWAY, gateway
+from bench.load.crowd import Crowd
+from bench.load.feeders import feed_on_time, spread
+from bench.load.messages import Talk
 from bench.rig import Seat
 from bench.rows.one_room import ROOM, one_room
 from bench.rows.run import Scene

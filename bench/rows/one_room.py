@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Final
 
-from bench.feeders import Feeder
-from bench.messages import Talk
+from bench.load.feeders import Feeder
+from bench.load.messages import Talk
 from bench.rig import EACH_ALONE, Seat, Sockets, seats, ways
 from bench.rows.run import Scene
 from shared.ids import new_id

@@ -12,15 +12,15 @@ from typing import Final
 
 from support.servers.process import Process
 
-from bench.contenders import ROOMCAST, STOCK, Gateway, gateway, settings
-from bench.crowd import Crowd
+from bench.contenders.gateways import ROOMCAST, STOCK, Gateway, gateway, settings
+from bench.contenders.resender import REQUESTS
 from bench.environment import ROOT, START_SECONDS, Ground
-from bench.feeders import Feeder
+from bench.load.crowd import Crowd
+from bench.load.feeders import Feeder
 from bench.meter import Meter
-from bench.resender import REQUESTS
+from bench.report.targets import RESENT
 from bench.rows.latency import quantile
 from bench.rows.run import Scene
-from bench.targets import RESENT
 from shared.events import REPLY_REQUESTED, Event, ReplyRequested
 from shared.ids import new_id
 
@@ -30,7 +30,7 @@ SPREAD_SECONDS: Final = 1.0
 TOKENS: Final = (100, 200)
 WARM_TOKENS: Final = 10
 BOUND_SECONDS: Final = 120.0
-_WRITERS: Final = {ROOMCAST: "bench.replier", STOCK: "bench.resender"}
+_WRITERS: Final = {ROOMCAST: "bench.contenders.worker", STOCK: "bench.contenders.resender"}
 _MICRO: Final = 1e6
 _MILLI: Final = 1e3
 _KIB: Final = 1024

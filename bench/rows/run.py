@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.contenders import Profile
+from bench.contenders.gateways import Profile
 from bench.environment import Ground
-from bench.results import Book
+from bench.report.results import Book
 
 
 @dataclass(frozen=True, slots=True)

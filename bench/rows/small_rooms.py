@@ -5,8 +5,8 @@ import random
 from functools import partial
 from typing import Final
 
-from bench.feeders import feed_on_time, spread
-from bench.messages import Talk
+from bench.load.feeders import feed_on_time, spread
+from bench.load.messages import Talk
 from bench.rig import Seat, Sockets, seats, ways
 from bench.rows.run import Scene
 from shared.ids import new_id

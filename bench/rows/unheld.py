@@ -8,9 +8,9 @@ from typing import Final
 
 import aiohttp
 
-from bench.contenders import ROOMCAST
-from bench.feeders import feed_on_time, spread
-from bench.messages import Talk
+from bench.contenders.gateways import ROOMCAST
+from bench.load.feeders import feed_on_time, spread
+from bench.load.messages import Talk
 from bench.rig import Seat, seats
 from bench.rows.arriving import newcomers
 from bench.rows.run import Scene

@@ -10,12 +10,12 @@ from typing import Final
 
 from support.servers import PostgresServer
 
-from bench.child import Child, LoadError
-from bench.contenders import NODE_GATEWAY, ROOMCAST
-from bench.crowd import Crowd
+from bench.contenders.gateways import NODE_GATEWAY, ROOMCAST
+from bench.contenders.platforms import Platform, platform
 from bench.environment import database
+from bench.load.crowd import Crowd
+from bench.load.process import Child, LoadError
 from bench.meter import Meter
-from bench.platforms import Platform, platform
 from bench.rows.latency import quantile
 from bench.rows.run import Scene
 
@@ -125,7 +125,7 @@ async def _busy(scene: Scene, kind: str, postgres: PostgresServer) -> AsyncItera
         ) as made,
         Crowd() as crowd,
         Crowd(prompt=True) as prompt,
-        Child("posting.py") as posters,
+        Child("posters.py") as posters,
     ):
         one = Busy(made, posters, crowd, prompt, Meter(postgres.pid))
         sockets = [(token, [chat]) for token, chat in made.people]

@@ -17,7 +17,7 @@ from support.rest import Api, Person
 from support.servers import PostgresServer, RabbitServer, RedisServer
 from support.stack import Service, Services
 
-from bench.crowd import Crowd
+from bench.load.crowd import Crowd
 
 __all__ = ["alice", "cluster"]
 

@@ -6,13 +6,13 @@ import orjson
 import pytest
 from support.servers import RabbitServer, RedisServer
 
-from bench.child import LoadError
-from bench.contenders import KINDS, gateway
-from bench.crowd import Crowd
+from bench.contenders.gateways import KINDS, gateway
 from bench.environment import Ground, standing_on
-from bench.messages import Talk
-from bench.report import write
-from bench.results import Book
+from bench.load.crowd import Crowd
+from bench.load.messages import Talk
+from bench.load.process import LoadError
+from bench.report.documents import write
+from bench.report.results import Book
 from bench.rig import EACH_ALONE
 from bench.rows import one_room
 from bench.rows.run import Scene

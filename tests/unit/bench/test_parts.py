@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from bench.clients import Clients
-from bench.feeders import feed_on_time, spread
-from bench.frames import PING, PONG, STAMP, STAMP_DIGITS, frames_in
-from bench.messages import Talk, message_created
+from bench.load.feeders import feed_on_time, spread
+from bench.load.frames import PING, PONG, STAMP, STAMP_DIGITS, frames_in
+from bench.load.messages import Talk, message_created
+from bench.load.sockets import Clients
 from bench.meter import Meter, ticks
 from bench.rows.latency import quantile
 from shared.events import Event

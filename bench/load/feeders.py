@@ -15,7 +15,7 @@ from typing import Final, Protocol, cast
 import aiormq
 from pydantic import SecretStr
 
-from bench.messages import Talk
+from bench.load.messages import Talk
 from shared.bus import Bus, Routed
 from shared.bus.rabbit.cloudevents import JSON, headers_of
 from shared.events import Event

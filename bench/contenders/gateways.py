@@ -17,7 +17,7 @@ from support.servers.ports import free_port
 from support.servers.process import Process, find_program
 
 from bench.environment import NODE, ROOT, START_SECONDS, Ground
-from bench.feeders import EXCHANGE, Feeder
+from bench.load.feeders import EXCHANGE, Feeder
 from bench.meter import Meter
 
 ROOMCAST: Final = "roomcast"
@@ -89,7 +89,7 @@ def _command(kind: str, name: str, profile: Profile | None) -> list[str]:
         case "roomcast":
             return [sys.executable, "-m", "ws_gateway"]
         case "python-socketio":
-            return [sys.executable, "-m", "bench.socketio_gateway"]
+            return [sys.executable, "-m", "bench.contenders.socketio_gateway"]
         case _:
             return [find_program("node", package="nodejs"), "--expose-gc", str(NODE / "gateway.mjs")]
 

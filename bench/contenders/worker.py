@@ -1,4 +1,4 @@
-"""Roomcast's worker, with a steady stream of tokens in place of a model: `python -m bench.replier`.
+"""Roomcast's worker, with a steady stream of tokens in place of a model: `python -m bench.contenders.worker`.
 
 A request's title says how many tokens its reply has.
 """
@@ -13,7 +13,7 @@ from ai_worker.replies.cancellation import Cancellations
 from ai_worker.replies.group_publish import Flushing
 from ai_worker.replies.worker import Worker
 from ai_worker.responder import Part, TextDelta
-from bench.replies import tokens
+from bench.contenders.tokens import tokens
 from shared.bus import Bus, BusUnavailableError, WorkQueue
 from shared.concurrency.backoff import backoff
 from shared.config.settings import Settings

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 from xml.sax.saxutils import escape
 
-from bench.results import Book, Series
-from bench.targets import FIGURES, TARGETS
+from bench.report.results import Book, Series
+from bench.report.targets import FIGURES, TARGETS
 
 WIDTH: Final = 760
 _LEFT: Final = 210

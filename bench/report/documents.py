@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from bench.picture import draw
-from bench.results import Book, Series
-from bench.targets import ABSOLUTE, FIGURES, RESENT, Outcome, outcomes
+from bench.report.picture import draw
+from bench.report.results import Book, Series
+from bench.report.targets import ABSOLUTE, FIGURES, RESENT, Outcome, outcomes
 
 BEGIN: Final = "<!-- figures: from a run, by `python -m bench --publish` -->"
 NAMES: Final = {"node": "Node", "python-socketio": "python-socketio"}

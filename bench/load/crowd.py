@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final
 
-from bench.child import Child, LoadError
+from bench.load.process import Child, LoadError
 
 _PING_SECONDS: Final = 25.0
 _LULL_SECONDS: Final = 0.5
@@ -18,7 +18,7 @@ class Crowd(Child):
 
     def __init__(self, *, prompt: bool = False, replies: bool = False) -> None:
         options = [name for name, wanted in (("prompt", prompt), ("replies", replies)) if wanted]
-        super().__init__("clients.py", *options)
+        super().__init__("sockets.py", *options)
         self._first_opened = 0.0
         self._last_opened = 0.0
 

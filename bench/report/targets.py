@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from bench.contenders import NODE_GATEWAY, ROOMCAST, STOCK
-from bench.results import Book
+from bench.contenders.gateways import NODE_GATEWAY, ROOMCAST, STOCK
+from bench.report.results import Book
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,9 @@ from collections import deque
 from pathlib import Path
 from typing import Any, Final
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
+sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
-from bench.frames import HEAD_END, stamped
+from bench.load.frames import HEAD_END, stamped
 
 CONTENT_CHARACTERS: Final = 150
 _LENGTH: Final = re.compile(rb"content-length: (\d+)", re.IGNORECASE)

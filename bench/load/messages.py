@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import orjson
 
-from bench.frames import stamped
+from bench.load.frames import stamped
 from shared.events import MESSAGE_CREATED, Event, chat_room
 from shared.ids import new_id, now, rfc3339
 

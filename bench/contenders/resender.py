@@ -1,7 +1,8 @@
 """The reference for replies: with each token the whole text so far is sent again.
 
 What servers do that keep a reply's text in one place and push it into a Socket.IO room. It does no more than
-that takes: no draft for those who join, no confirms, no joining of tokens. `python -m bench.resender`.
+that takes: no draft for those who join, no confirms, no joining of tokens.
+`python -m bench.contenders.resender` runs it.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ import orjson
 import uvloop
 from aiormq.abc import DeliveredMessage
 
-from bench.replies import tokens
+from bench.contenders.tokens import tokens
 from shared.bus.rabbit.cloudevents import JSON, headers_of
 from shared.events import REPLY_CHUNK, Event, ReplyRequested, chat_room
 from shared.process.runtime import tune_gc

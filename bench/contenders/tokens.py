@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncGenerator
 from typing import Final
 
-from bench.frames import stamped
+from bench.load.frames import stamped
 
 PER_SECOND: Final = 50
 _WORDS: Final = (

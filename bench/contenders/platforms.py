@@ -15,7 +15,7 @@ from support.servers import PostgresServer
 from support.servers.ports import free_port
 from support.servers.process import Process, find_program
 
-from bench.contenders import NODE_GATEWAY, ROOMCAST, Gateway, Profile, gateway, settings
+from bench.contenders.gateways import NODE_GATEWAY, ROOMCAST, Gateway, Profile, gateway, settings
 from bench.environment import NODE, ROOT, START_SECONDS, Ground, key_set
 from bench.meter import Meter
 from shared.ids import new_id, now

@@ -1,4 +1,4 @@
-"""The responder that the settings ask for.
+"""Builds the responder that the settings ask for.
 
 The agent library is imported only where it is needed: the demo does without.
 """
@@ -6,22 +6,17 @@ The agent library is imported only where it is needed: the demo does without.
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from redis.asyncio import Redis
 
 from ai_worker.demo import DemoResponder
 from ai_worker.models.breaker import Breaker
 from ai_worker.models.prompt import DEFAULT_INSTRUCTIONS
+from ai_worker.models.selection import agent_and_candidates, is_demo
 from ai_worker.responder import Responder
+from ai_worker.settings import WorkerSettings
 
-if TYPE_CHECKING:
-    from ai_worker.models.agent_responder import Candidate
-    from ai_worker.models.run import AnyAgent
-    from ai_worker.settings import WorkerSettings
-
-DEMO: Final = ("demo",)
 _PROBE_MARGIN: Final = 5.0
 
 
@@ -39,30 +34,20 @@ class Assistant:
     models: tuple[str, ...] = ()
 
 
-def check(settings: "WorkerSettings") -> None:
-    """Looks whether there will be an assistant with these settings; asks nobody over a network.
-
-    Raises:
-        SettingsError: names what to set or to install.
-    """
-    if not _is_demo(settings):
-        _parts(settings)
-
-
 @asynccontextmanager
-async def assistant(settings: "WorkerSettings", redis: Redis) -> AsyncIterator[Assistant]:
-    """The assistant, with its connections to models and tools, for as long as the block runs.
+async def assistant(settings: WorkerSettings, redis: Redis) -> AsyncIterator[Assistant]:
+    """Yields the assistant, with its connections to models and tools, for as long as the block runs.
 
     Raises:
-        SettingsError: see `check`.
+        SettingsError: see `selection.check`.
     """
-    if _is_demo(settings):
+    if is_demo(settings.ai_model, settings.ai_agent):
         yield Assistant(DemoResponder(window=settings.ai_chunk_ms / 1000))
         return
     from ai_worker.models.agent_responder import AgentResponder, Limits  # noqa: PLC0415
     from ai_worker.models.answer_cache import AnswerCache  # noqa: PLC0415
 
-    agent, candidates = _parts(settings)
+    agent, candidates = agent_and_candidates(settings.ai_model, settings.ai_agent)
     names = tuple(candidate.name for candidate in candidates)
     breaker = Breaker(
         redis,
@@ -89,21 +74,3 @@ async def assistant(settings: "WorkerSettings", redis: Redis) -> AsyncIterator[A
             with_context=not own,
         )
         yield Assistant(responder, breaker, names)
-
-
-def _is_demo(settings: "WorkerSettings") -> bool:
-    return settings.ai_model == DEMO and settings.ai_agent is None
-
-
-def _parts(settings: "WorkerSettings") -> "tuple[AnyAgent, list[Candidate]]":
-    from ai_worker.models.candidates import candidates, take_over_dotenv  # noqa: PLC0415
-    from ai_worker.models.custom_agent import agent_at, own_model  # noqa: PLC0415
-    from ai_worker.models.run import built_in_agent  # noqa: PLC0415
-
-    take_over_dotenv(Path(".env"))
-    if settings.ai_agent is None:
-        return built_in_agent(), candidates(settings.ai_model)
-    agent = agent_at(settings.ai_agent)
-    if settings.ai_model == DEMO:
-        return agent, [own_model(agent, settings.ai_agent)]
-    return agent, candidates(settings.ai_model)

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 from pydantic import Field
 from pydantic_settings import NoDecode
 
-from ai_worker import assistant
+from ai_worker.models.selection import DEMO, check
 from shared.config.settings import Settings, WholeNumber, for_text
 
 _MODEL: Final = re.compile(r"[a-z][\w./-]*:\S+", re.IGNORECASE)
@@ -15,7 +15,7 @@ _AGENT: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-
 
 def _models(text: str) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-    if names == assistant.DEMO:
+    if names == DEMO:
         return names
     if "demo" in names:
         raise ValueError("demo stands alone")
@@ -38,10 +38,10 @@ def _seconds(most: int) -> object:
 
 
 class WorkerSettings(Settings):
-    """What the worker reads beside what all services share."""
+    """The settings of the worker, beside those that all services share."""
 
     ai_model: Annotated[tuple[str, ...], NoDecode, for_text(_models)] = Field(
-        assistant.DEMO,
+        DEMO,
         description="demo, or a model's name like openai:gpt-5.2, or several of these, comma-separated",
     )
     ai_agent: Annotated[str | None, for_text(_agent)] = Field(
@@ -70,9 +70,9 @@ class WorkerSettings(Settings):
     ] = 0
 
     def verify(self) -> None:
-        """Looks whether there will be an assistant.
+        """Checks that there will be an assistant.
 
         Raises:
             SettingsError: names what to set or to install.
         """
-        assistant.check(self)
+        check(self.ai_model, self.ai_agent)

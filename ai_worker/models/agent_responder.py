@@ -8,10 +8,10 @@ from time import perf_counter
 from typing import Any, Final
 
 import structlog
-from pydantic_ai.models import Model
 
 from ai_worker.models.answer_cache import Answer, AnswerCache
 from ai_worker.models.breaker import Breaker
+from ai_worker.models.candidates import Candidate
 from ai_worker.models.conversation import Conversation
 from ai_worker.models.faults import ModelFault, OvertimeFault, TimeoutFault, TooLongFault, UnavailableFault
 from ai_worker.models.metrics import FAILURES, FIRST_TOKEN, REQUESTS, TOKENS
@@ -28,14 +28,6 @@ PATIENCE: Final = 20.0
 """Seconds that a provider may ask to wait at most (`Retry-After`); for more, its model is given up."""
 SHORT_PATIENCE: Final = 2.0
 """The same where another model is there to be asked."""
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A model under the name that the operator gave it."""
-
-    name: str
-    model: Model
 
 
 @dataclass(frozen=True, slots=True)

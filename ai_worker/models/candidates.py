@@ -4,6 +4,7 @@ import os
 import re
 import sys
 from collections.abc import MutableMapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -12,7 +13,6 @@ from dotenv import dotenv_values
 from pydantic_ai.exceptions import UserError
 from pydantic_ai.models import Model, infer_model
 
-from ai_worker.models.agent_responder import Candidate
 from shared.config.start_errors import SettingsError
 
 EXTRAS: Final = frozenset({"anthropic", "bedrock", "google", "groq", "mistral", "openai"})
@@ -22,6 +22,14 @@ _OPENAI: Final = frozenset({"openai", "openai-chat"})
 _EXTRA: Final = re.compile(r"pydantic-ai-slim\[([\w-]+)\]")
 _VARIABLE: Final = re.compile(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b")
 _FOR_PROVIDERS: Final = re.compile(r"_(API_KEY|TOKEN|BASE_URL|ENDPOINT|REGION)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A model under the name that the operator gave it."""
+
+    name: str
+    model: Model
 
 
 def candidates(names: tuple[str, ...]) -> list[Candidate]:
@@ -42,7 +50,7 @@ def candidates(names: tuple[str, ...]) -> list[Candidate]:
     return found
 
 
-def take_over_dotenv(file: Path, environment: MutableMapping[str, str] = os.environ) -> None:
+def load_provider_variables(file: Path, environment: MutableMapping[str, str] = os.environ) -> None:
     """Has providers find their own variables in `.env` too, and takes blank ones for not set."""
     for name, value in {**dotenv_values(file), **environment}.items():
         if _FOR_PROVIDERS.search(name) and value and value.strip():

@@ -8,8 +8,7 @@ from operator import attrgetter
 from pydantic_ai.agent import AbstractAgent
 from pydantic_ai.models import Model
 
-from ai_worker.models.agent_responder import Candidate
-from ai_worker.models.candidates import candidates
+from ai_worker.models.candidates import Candidate, candidates
 from ai_worker.models.run import AnyAgent
 from shared.config.start_errors import SettingsError
 
@@ -38,7 +37,7 @@ def agent_at(path: str) -> AnyAgent:
     return found
 
 
-def own_model(agent: AnyAgent, path: str) -> Candidate:
+def model_of(agent: AnyAgent, path: str) -> Candidate:
     """The model that the agent brings along.
 
     Raises:

@@ -10,9 +10,10 @@ from pydantic_ai.profiles.openai import OpenAIModelProfile
 from pydantic_ai.providers.openai_compatible import OpenAICompatibleProvider
 from redis.asyncio import Redis
 
-from ai_worker.models.agent_responder import AgentResponder, Candidate, Limits
+from ai_worker.models.agent_responder import AgentResponder, Limits
 from ai_worker.models.answer_cache import AnswerCache
 from ai_worker.models.breaker import Breaker
+from ai_worker.models.candidates import Candidate
 from ai_worker.models.run import AnyAgent, built_in_agent
 from ai_worker.responder import Facts, Part, Responder, ResponderError, Restarted, TextDelta
 from shared.events import HistoryMessage, ReplyRequested

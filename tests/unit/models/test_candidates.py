@@ -11,8 +11,8 @@ import pytest
 from pydantic_ai import Agent
 from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
 
-from ai_worker.models.candidates import candidates, take_over_dotenv
-from ai_worker.models.custom_agent import agent_at, own_model
+from ai_worker.models.candidates import candidates, load_provider_variables
+from ai_worker.models.custom_agent import agent_at, model_of
 from ai_worker.settings import WorkerSettings
 from shared.config.start_errors import SettingsError
 
@@ -118,7 +118,7 @@ def test_providers_find_their_variables_in_the_file(monkeypatch: pytest.MonkeyPa
     file = tmp_path / ".env"
     file.write_text("OPENAI_API_KEY=file\nGROQ_API_KEY=file\nOPENAI_BASE_URL=\nDATA_DIR=x\n")
     environment = {"GROQ_API_KEY": "own", "GOOGLE_API_KEY": " ", "PATH": "/bin"}
-    take_over_dotenv(file, environment)
+    load_provider_variables(file, environment)
     assert environment == {"OPENAI_API_KEY": "file", "GROQ_API_KEY": "own", "PATH": "/bin"}
 
 
@@ -146,7 +146,7 @@ def test_an_own_agent_may_bring_its_model(monkeypatch: pytest.MonkeyPatch) -> No
     """AI_MODEL then need not be set; where it has none either, that is said."""
     monkeypatch.setenv("OPENAI_API_KEY", "key")
     module_with(monkeypatch, named=Agent("openai:gpt-5.2"), made=Agent("test"), bare=Agent())
-    assert own_model(agent_at("operators:named"), "operators:named").name == "openai:gpt-5.2"
+    assert model_of(agent_at("operators:named"), "operators:named").name == "openai:gpt-5.2"
     assert WorkerSettings.load(ai_agent="operators:named").ai_model == ("demo",)
     assert refusal(ai_agent="operators:bare").startswith("AI_MODEL is not set, and the agent of AI_AGENT=")
 

@@ -1,4 +1,4 @@
-"""`python -m ai_worker`: the worker as a process of its own."""
+"""Runs the worker as a process of its own: `python -m ai_worker`."""
 
 from ai_worker.app import serve
 from ai_worker.settings import WorkerSettings
@@ -6,7 +6,7 @@ from shared.process.service import run_service
 
 
 def main() -> int:
-    """Runs the worker; gives the exit status."""
+    """Runs the worker; returns the exit status."""
     return run_service("worker", WorkerSettings, serve)
 
 

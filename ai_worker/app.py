@@ -1,4 +1,4 @@
-"""The worker's composition root: builds its objects, runs until told to stop, drains."""
+"""Composes the worker: builds its objects, runs until told to stop, drains."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -9,9 +9,9 @@ from aiohttp import web
 from redis.asyncio import Redis
 
 from ai_worker.assistant import assistant
-from ai_worker.gauges import look
+from ai_worker.gauges import refresh_gauges
 from ai_worker.replies.cancellation import Cancellations
-from ai_worker.replies.group_publish import Flushing
+from ai_worker.replies.group_publish import GroupPublisher
 from ai_worker.replies.worker import Worker
 from ai_worker.settings import WorkerSettings
 from shared.bus import Bus, WorkQueue
@@ -24,7 +24,7 @@ from shared.interest import InterestReader
 from shared.store.drafts import Drafts
 
 DRAIN_SECONDS: Final = 15.0
-"""For how long a stop waits for the replies that are being written; then another worker begins them anew."""
+"""How long a stop waits for the replies that are being written; then another worker begins them anew."""
 
 log = structlog.get_logger()
 
@@ -44,16 +44,16 @@ async def serve(
     """
     drafts = Drafts(redis)
     cancellations = Cancellations(drafts)
-    publisher = Flushing(bus=bus, interest=InterestReader(redis))
+    publisher = GroupPublisher(bus=bus, interest=InterestReader(redis))
     app = web.Application(middlewares=[http_middleware("worker")])
-    app.add_routes(ops_routes({"rabbitmq": _takes_requests(bus), "redis": _ping(redis)}))
+    app.add_routes(ops_routes({"rabbitmq": _consumes_requests(bus), "redis": _ping(redis)}))
     async with (
-        assistant(settings, redis) as asked,
+        assistant(settings, redis) as chosen,
         http_server(app, settings.worker_host, settings.worker_port, variables="WORKER") as server,
         asyncio.TaskGroup() as group,
     ):
         worker = Worker(
-            responder=asked.responder,
+            responder=chosen.responder,
             publisher=publisher,
             drafts=drafts,
             cancellations=cancellations,
@@ -64,7 +64,7 @@ async def serve(
             bus.follow(new_id(), cancellations),
             cancellations.run(),
             publisher.run(),
-            look(bus, asked.breaker, asked.models),
+            refresh_gauges(bus, chosen.breaker, chosen.models),
         ):
             consumer = group.create_task(
                 bus.consume(WorkQueue.ASSISTANT_REQUESTS, worker.handle, concurrency=settings.ai_concurrency)
@@ -83,7 +83,7 @@ async def _drain(consumer: asyncio.Task[None]) -> None:
         consumer.cancel()
 
 
-def _takes_requests(bus: Bus) -> Callable[[], Awaitable[None]]:
+def _consumes_requests(bus: Bus) -> Callable[[], Awaitable[None]]:
     async def check() -> None:
         await bus.ping()
         bus.require_consuming(WorkQueue.ASSISTANT_REQUESTS)

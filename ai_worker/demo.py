@@ -37,12 +37,12 @@ _MAX_PIECES: Final = 24
 _USUAL_SECONDS: Final = 0.95
 _SLOW_SECONDS: Final = 10.0
 
-_WHO: Final[dict[str, Any]] = {"model": "demo", "fallback": False, "cache": False}
-_WHY: Final[dict[str, Any]] = {"tokensIn": 0, "tokensOut": 0, "finishReason": "stop"}
+_MODEL_FACTS: Final[dict[str, Any]] = {"model": "demo", "fallback": False, "cache": False}
+_END_FACTS: Final[dict[str, Any]] = {"tokensIn": 0, "tokensOut": 0, "finishReason": "stop"}
 
 
 class DemoResponder:
-    """Answers by quoting, in a second or less (see `/slow`)."""
+    """A responder that quotes, in a second or less (see `/slow`)."""
 
     def __init__(self, *, clock: Callable[[], datetime] = now, window: float = WINDOW) -> None:
         self._clock = clock
@@ -50,7 +50,7 @@ class DemoResponder:
         self._pieces = min(_MAX_PIECES, max(_MIN_PIECES, int(_USUAL_SECONDS / self._pause)))
 
     async def respond(self, request: ReplyRequested) -> AsyncGenerator[Part, None]:
-        """The demo's reply.
+        """Yields the demo's reply.
 
         Raises:
             ResponderError: the message holds `/fail`.
@@ -70,14 +70,14 @@ class DemoResponder:
             pause = first_pause = _SLOW_SECONDS / len(pieces)
         else:
             pieces, pause, first_pause = grouped(pieces, self._pieces), self._pause, 0.0
-        facts = dict(_WHO)
+        facts = dict(_MODEL_FACTS)
         for index, piece in enumerate(pieces):
             await asyncio.sleep(pause if index else first_pause)
             yield TextDelta(piece)
             if index == 0:
                 facts["firstTokenMs"] = _ms_since(started)
                 yield Facts(facts)
-        yield Facts(facts | _WHY | {"totalMs": _ms_since(started)})
+        yield Facts(facts | _END_FACTS | {"totalMs": _ms_since(started)})
 
 
 def _ms_since(started: float) -> int:
@@ -85,7 +85,7 @@ def _ms_since(started: float) -> int:
 
 
 def message_to_answer(request: ReplyRequested) -> str:
-    """The content of the message that the request names; of the last one when it names none."""
+    """Returns the content of the message that the request names; of the last one when it names none."""
     asked = next((past for past in request.history if past.id == request.reply_to), None)
     if asked is None and request.history:
         asked = request.history[-1]
@@ -93,12 +93,12 @@ def message_to_answer(request: ReplyRequested) -> str:
 
 
 def compose(words: str, time: str) -> str:
-    """The reply, of at most `MAX_CONTENT` characters: the words count most, then the time, then the rest."""
+    """Returns the reply, of at most `MAX_CONTENT` characters; the words count most, then the time."""
     candidates = (frame.format(words=words, time=time) for frame in _FRAMES)
     return next((text for text in candidates if len(text) <= MAX_CONTENT), words[:MAX_CONTENT])
 
 
 def grouped(pieces: list[str], count: int) -> list[str]:
-    """The same text in at most `count` pieces of about as many words each."""
+    """Returns the same text in at most `count` pieces of about as many words each."""
     step = -(-len(pieces) // count) or 1
     return ["".join(pieces[start : start + step]) for start in range(0, len(pieces), step)]

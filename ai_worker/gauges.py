@@ -1,4 +1,4 @@
-"""What the worker's metrics show of things that others change: the queue, the breakers."""
+"""Keeps the gauges of things that others change: the queue's length, the breakers' states."""
 
 import asyncio
 from collections.abc import Sequence
@@ -17,18 +17,18 @@ LOOK_SECONDS: Final = 5.0
 
 
 class Queues(Protocol):
-    """Where requests wait."""
+    """The queues that requests wait in."""
 
     async def count_waiting(self, queue: WorkQueue) -> int:
-        """How many there are.
+        """Returns how many wait.
 
         Raises:
             BusUnavailableError: not known now.
         """
 
 
-async def look(queues: Queues, breaker: Breaker | None, models: Sequence[str]) -> None:
-    """Keeps the gauges true until cancelled; what cannot be known now stays as it was."""
+async def refresh_gauges(queues: Queues, breaker: Breaker | None, models: Sequence[str]) -> None:
+    """Refreshes the gauges until cancelled; one that cannot be known now stays as it was."""
     while True:
         try:
             QUEUE.set(await queues.count_waiting(WorkQueue.ASSISTANT_REQUESTS))

@@ -1,4 +1,4 @@
-"""What writes a reply: the interface between the worker and whatever thinks."""
+"""The interface between the worker and what writes a reply: a responder and its parts."""
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class TextDelta:
 
 @dataclass(frozen=True, slots=True)
 class ToolCalling:
-    """A tool is about to be called.
+    """A tool call that is about to begin.
 
     Attributes:
         description: what it is about to do, short and fit for everybody in the chat; "" for nothing.
@@ -28,7 +28,7 @@ class ToolCalling:
 
 @dataclass(frozen=True, slots=True)
 class ToolCompleted:
-    """The tool has answered.
+    """A tool call that has been answered.
 
     Attributes:
         description: what came of it, short and fit for everybody in the chat; "" for nothing.
@@ -40,12 +40,12 @@ class ToolCompleted:
 
 @dataclass(frozen=True, slots=True)
 class Restarted:
-    """What was said so far counts no more: the reply begins anew, as the next attempt, for all to see."""
+    """A new beginning: what was said so far counts no more, and the next attempt starts, for all to see."""
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is worth knowing of the reply; the last part. It becomes the message's `metadata`, at most 16 KiB.
+    """Facts about the reply; the last part. They become the message's `metadata`, at most 16 KiB.
 
     Attributes:
         metadata: a JSON object.
@@ -58,7 +58,7 @@ Part = TextDelta | ToolCalling | ToolCompleted | Restarted | Facts
 
 
 class ResponderError(Exception):
-    """No reply can be written, and another attempt would not change that.
+    """A failure for good: no reply can be written, and another attempt would not change that.
 
     Attributes:
         code: why, a stable snake_case word that clients get.
@@ -72,10 +72,10 @@ class ResponderError(Exception):
 
 
 class Responder(Protocol):
-    """Writes replies; called for many requests at once."""
+    """A writer of replies; called for many requests at once."""
 
     def respond(self, request: ReplyRequested) -> AsyncGenerator[Part, None]:
-        """The reply to the last message of `request.history`, part by part.
+        """Yields the reply to the last message of `request.history`, part by part.
 
         Raises:
             ResponderError: while being iterated: there will be no reply. Any other exception means that

@@ -1,4 +1,4 @@
-"""Settings of the worker."""
+"""Reads the settings of the worker."""
 
 import re
 from typing import Annotated, Final

@@ -1,4 +1,4 @@
-"""Replies by models: asked again where that can help, then the next model, then a failure with a code."""
+"""Writes replies with models: the same one again where that can help, then the next, then a failure."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
@@ -49,10 +49,10 @@ class Limits:
 
 @dataclass(slots=True)
 class _Reply:
-    """What one reply has come to.
+    """The state of one reply over its attempts.
 
     Attributes:
-        shown: whether text of it is to be seen.
+        shown: true while text of it is to be seen.
         fault: why the last run failed.
         model: who was asked last.
     """
@@ -65,19 +65,19 @@ class _Reply:
     fault: ModelFault | None = None
     model: str = ""
 
-    def total(self) -> dict[str, int]:
-        """`totalMs` so far."""
+    def total_ms(self) -> dict[str, int]:
+        """Returns `totalMs` so far."""
         return {"totalMs": _ms(perf_counter() - self.started)}
 
-    def first_token(self, run: Run) -> dict[str, int]:
-        """`firstTokenMs`, of a run that has said something."""
+    def first_token_ms(self, run: Run) -> dict[str, int]:
+        """Returns `firstTokenMs`, of a run that has said something."""
         if run.first_token is None:
             return {}
         return {"firstTokenMs": _ms(run.started + run.first_token - self.started)}
 
 
 class AgentResponder:
-    """Writes replies with an agent and models that it may use, in this order.
+    """The responder of an agent and the models that it may use, in this order.
 
     `instructions` are the operator's; `with_context` adds the chat's `context` to them.
     """
@@ -102,17 +102,17 @@ class AgentResponder:
         self._with_context = with_context
 
     async def respond(self, request: ReplyRequested) -> AsyncGenerator[Part, None]:
-        """The reply, part by part; `Facts` after the first text and, whole, at the end.
+        """Yields the reply, part by part; `Facts` after the first text and, whole, at the end.
 
         Raises:
             ResponderError: no model could write it.
         """
         reply = self._begin(request)
-        known = None if request.regenerates else await self._cache.find(reply.prompt)
-        if known is not None:
-            yield TextDelta(known.content)
-            took = reply.total()["totalMs"]
-            yield Facts({**known.facts, "cache": True, "firstTokenMs": took, "totalMs": took})
+        cached = None if request.regenerates else await self._cache.find(reply.prompt)
+        if cached is not None:
+            yield TextDelta(cached.content)
+            took = reply.total_ms()["totalMs"]
+            yield Facts({**cached.facts, "cache": True, "firstTokenMs": took, "totalMs": took})
             return
         for candidate in self._candidates:
             async with aclosing(self._ask(reply, candidate)) as parts:
@@ -120,11 +120,11 @@ class AgentResponder:
                     yield part
             if reply.fault is None:
                 return
-            if not reply.fault.elsewhere:
+            if not reply.fault.fallback:
                 break
         code = UnavailableFault.code if reply.fault is None else reply.fault.code
         FAILURES.labels(code).inc()
-        raise ResponderError(code, {"model": reply.model, **reply.total()})
+        raise ResponderError(code, {"model": reply.model, **reply.total_ms()})
 
     def _begin(self, request: ReplyRequested) -> _Reply:
         chat = Conversation.of(request)
@@ -140,7 +140,7 @@ class AgentResponder:
         )
 
     async def _ask(self, reply: _Reply, candidate: Candidate) -> AsyncGenerator[Part, None]:
-        """One model, as often as its faults allow; leaves the last in `reply.fault`, None if it answered."""
+        """Asks one model, as often as its faults allow; leaves the last in `reply.fault` (None: answered)."""
         pauses, asked = backoff(self._limits.pause), 0
         reply.prompt, reply.model = self._prompt(reply.chat), candidate.name
         while await self._allowed(reply):
@@ -151,12 +151,13 @@ class AgentResponder:
                 async for part in parts:
                     yield part
             asked += 1
-            if reply.fault is None or not self._worth_it(reply, asked):
+            if reply.fault is None or not self._may_retry(reply, asked):
                 return
             if isinstance(reply.fault, TooLongFault):
                 reply.prompt = reply.prompt.shortened()
             else:
-                await asyncio.sleep(next(pauses) if reply.fault.wait is None else reply.fault.wait)
+                asked_for = reply.fault.retry_after
+                await asyncio.sleep(next(pauses) if asked_for is None else asked_for)
 
     async def _allowed(self, reply: _Reply) -> bool:
         if await self._breaker.allows(reply.model):
@@ -164,16 +165,16 @@ class AgentResponder:
         reply.fault = reply.fault or UnavailableFault("the breaker is open")
         return False
 
-    def _worth_it(self, reply: _Reply, asked: int) -> bool:
-        """Whether the same model is asked once more."""
+    def _may_retry(self, reply: _Reply, asked: int) -> bool:
+        """Returns whether the same model is asked once more."""
         others = reply.model != self._candidates[-1].name
         fault = reply.fault
-        if fault is None or asked > fault.again or (others and isinstance(fault, TimeoutFault)):
+        if fault is None or asked > fault.retries or (others and isinstance(fault, TimeoutFault)):
             return False
         if isinstance(fault, TooLongFault) and not reply.prompt.turns:
             return False
         left = reply.deadline - asyncio.get_running_loop().time()
-        return (fault.wait or 0.0) <= min(left, SHORT_PATIENCE if others else PATIENCE)
+        return (fault.retry_after or 0.0) <= min(left, SHORT_PATIENCE if others else PATIENCE)
 
     async def _attempt(self, reply: _Reply, candidate: Candidate) -> AsyncGenerator[Part, None]:
         bounds = Bounds(self._limits.silence, reply.deadline)
@@ -185,7 +186,7 @@ class AgentResponder:
                     yield part
                     if isinstance(part, TextDelta) and not reply.shown:
                         reply.shown = True
-                        yield Facts({**self._facts(reply), **reply.first_token(run)})
+                        yield Facts({**self._facts(reply), **reply.first_token_ms(run)})
                     if len(run.text) >= MAX_CONTENT:
                         break
             outcome = "ok"
@@ -193,18 +194,18 @@ class AgentResponder:
             facts = {**self._facts(reply), **_usage(run)}
             if run.result and not run.tools:  # what a tool said may not hold for the next who asks
                 await self._cache.keep(reply.prompt, Answer(run.text, facts))
-            yield Facts({**facts, **reply.first_token(run), **reply.total()})
+            yield Facts({**facts, **reply.first_token_ms(run), **reply.total_ms()})
         except ModelFault as fault:
             outcome, reply.fault = fault.code, fault
             log.warning("model.failed", model=reply.model, code=fault.code, reason=str(fault))
-            await self._tell_breaker(reply.model, fault)
+            await self._report_to_breaker(reply.model, fault)
         finally:
             _count(run, reply.model, outcome)
             if outcome == "abandoned":
                 await self._breaker.dropped(reply.model)
 
-    async def _tell_breaker(self, model: str, fault: ModelFault) -> None:
-        if fault.ailing:
+    async def _report_to_breaker(self, model: str, fault: ModelFault) -> None:
+        if fault.counts_for_breaker:
             await self._breaker.failed(model)
         elif isinstance(fault, OvertimeFault):
             await self._breaker.dropped(model)

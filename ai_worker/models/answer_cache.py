@@ -1,4 +1,4 @@
-"""Answers kept for questions that are asked again and again in new chats."""
+"""A cache of answers to questions that are asked again and again in new chats."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from shared.store.outages import OptionalStore, error_name
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A reply as it was once written.
+    """A cached reply.
 
     Attributes:
         facts: what its metadata said of the model's answer.
@@ -26,7 +26,7 @@ class Answer:
 
 
 class AnswerCache:
-    """Keeps an answer for `ttl` seconds (0: none at all) in Redis; does without where that is away.
+    """A cache in Redis: keeps an answer for `ttl` seconds (0: off); a miss while Redis is away.
 
     `setup` is what the answer depends on beside the prompt: the models' names, the agent.
     """
@@ -38,8 +38,8 @@ class AnswerCache:
         self._store = OptionalStore("store.skipped", seconds=3.0, reason=error_name, store="answer cache")
 
     async def find(self, prompt: Prompt) -> Answer | None:
-        """The answer to the same question under the same instructions, in a chat without history."""
-        if not self._takes(prompt) or self._store.away:
+        """Returns the answer to the same question under the same instructions, in a chat without history."""
+        if not self._cacheable(prompt) or self._store.away:
             return None
         found = await self._store.ask(self._redis.get(self._key(prompt)))
         CACHE.labels("miss" if found is None else "hit").inc()
@@ -47,11 +47,11 @@ class AnswerCache:
 
     async def keep(self, prompt: Prompt, answer: Answer) -> None:
         """Keeps an answer for `find`."""
-        if self._takes(prompt) and not self._store.away:
+        if self._cacheable(prompt) and not self._store.away:
             value = orjson.dumps({"content": answer.content, "facts": answer.facts})
             await self._store.ask(self._redis.set(self._key(prompt), value, ex=self._ttl))
 
-    def _takes(self, prompt: Prompt) -> bool:
+    def _cacheable(self, prompt: Prompt) -> bool:
         return self._ttl > 0 and not prompt.turns
 
     def _key(self, prompt: Prompt) -> str:

@@ -3,9 +3,6 @@
 In Redis: `failures` counts faults in a row, `open` stands for as long as nobody asks the model, and `tripped`
 stays from then until it has answered again. While there is `tripped` and no `open`, one reply at a time may
 try: that which sets `probe`.
-
-An own one, since purgatory (3.0) reads a circuit and then writes it, so that workers overwrite each other,
-lets every call through while half open, fails with its Redis, and opens a connection of its own.
 """
 
 import asyncio
@@ -28,7 +25,7 @@ _DROP: Final = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', 
 
 
 class State(IntEnum):
-    """As the metric shows it."""
+    """The state of a breaker, as the metric shows it."""
 
     CLOSED = 0
     HALF_OPEN = 1
@@ -36,7 +33,7 @@ class State(IntEnum):
 
 
 class Breaker:
-    """Keeps a model that fails from being asked.
+    """The breakers of all models: keep one that fails from being asked.
 
     `failures` in a row open it, for `seconds`; then one call in `probe_seconds` at most is let through, until
     one has succeeded. Where Redis is away, every call is let through.
@@ -48,36 +45,36 @@ class Breaker:
         self._open_ms = int(seconds * 1000)
         self._probe_ms = int(probe_seconds * 1000)
         self._store = OptionalStore("store.skipped", seconds=3.0, reason=error_name, store="breaker")
-        self._trying: dict[str, str] = {}
+        self._probes: dict[str, str] = {}
 
     async def allows(self, model: str) -> bool:
-        """Whether the model may be asked now; then `succeeded`, `failed` or `dropped` should tell of it."""
+        """Returns whether the model may be asked now; then call `succeeded`, `failed` or `dropped`."""
         match await self.state(model):
             case State.OPEN:
                 return False
             case State.HALF_OPEN:
-                return await self._tries(model)
+                return await self._claims_probe(model)
             case _:
                 return True
 
-    async def _tries(self, model: str) -> bool:
+    async def _claims_probe(self, model: str) -> bool:
         own = new_id()
-        wish = self._redis.set(_key(model, "probe"), own, nx=True, px=self._probe_ms)
+        claim = self._redis.set(_key(model, "probe"), own, nx=True, px=self._probe_ms)
         try:
-            tries = await self._store.ask(wish)
+            claimed = await self._store.ask(claim)
         except asyncio.CancelledError:
             # Redis may have carried it out all the same.
-            await self._give_back(model, own)
+            await self._release_probe(model, own)
             raise
-        if tries:
-            self._trying[model] = own
-        return bool(tries)
+        if claimed:
+            self._probes[model] = own
+        return bool(claimed)
 
-    async def _give_back(self, model: str, own: str) -> None:
+    async def _release_probe(self, model: str, own: str) -> None:
         await self._store.ask(self._redis.eval(_DROP, 1, _key(model, "probe"), own))
 
     async def state(self, model: str) -> State:
-        """The state now; closed where it is not known."""
+        """Returns the state now; closed where it is not known."""
         if self._store.away:
             return State.CLOSED
         keys = [_key(model, "open"), _key(model, "tripped")]
@@ -87,8 +84,8 @@ class Breaker:
         return state
 
     async def succeeded(self, model: str) -> None:
-        """The model answered: it may be asked again by all."""
-        self._trying.pop(model, None)
+        """Closes the breaker: the model answered, and may be asked by all."""
+        self._probes.pop(model, None)
         if self._store.away:
             return
         keys = (_key(model, part) for part in ("failures", "open", "tripped", "probe"))
@@ -96,13 +93,13 @@ class Breaker:
         BREAKER.labels(model).set(State.CLOSED)
 
     async def dropped(self, model: str) -> None:
-        """Nobody waited for what came of it: where it was to show whether the model is well, another may."""
-        if (own := self._trying.pop(model, None)) is not None:
-            await self._give_back(model, own)
+        """Releases the probe of a call that was abandoned, so that another may be the probe."""
+        if (own := self._probes.pop(model, None)) is not None:
+            await self._release_probe(model, own)
 
     async def failed(self, model: str) -> None:
-        """The model did not answer, or not as it should."""
-        self._trying.pop(model, None)
+        """Counts a fault: the model did not answer, or not as it should."""
+        self._probes.pop(model, None)
         if self._store.away:
             return
         pipeline = self._redis.pipeline(transaction=True)

@@ -1,4 +1,4 @@
-"""From the names in AI_MODEL to models, or to a line that says what to set or to install."""
+"""Finds the models that AI_MODEL names, or says what to set or to install."""
 
 import os
 import re
@@ -33,7 +33,7 @@ class Candidate:
 
 
 def candidates(names: tuple[str, ...]) -> list[Candidate]:
-    """The models of these names, in their order. No network is used.
+    """Returns the models of these names, in their order. No network is used.
 
     Raises:
         SettingsError: a line for each that cannot be used.
@@ -51,7 +51,7 @@ def candidates(names: tuple[str, ...]) -> list[Candidate]:
 
 
 def load_provider_variables(file: Path, environment: MutableMapping[str, str] = os.environ) -> None:
-    """Has providers find their own variables in `.env` too, and takes blank ones for not set."""
+    """Copies providers' variables from `.env` into the environment, and unsets blank ones."""
     for name, value in {**dotenv_values(file), **environment}.items():
         if _FOR_PROVIDERS.search(name) and value and value.strip():
             environment[name] = value
@@ -60,12 +60,12 @@ def load_provider_variables(file: Path, environment: MutableMapping[str, str] = 
 
 
 class _UnusableError(Exception):
-    """What is wrong with a model's name, and what to do about it."""
+    """A model's name that cannot be used; the text says what to do about it."""
 
 
 def _model(name: str) -> Model:
     provider, _, model = name.partition(":")
-    _check_address(f"{provider.partition('-')[0].upper()}_BASE_URL")
+    _require_usable_address(f"{provider.partition('-')[0].upper()}_BASE_URL")
     try:
         if provider in _OPENAI and (url := os.environ.get("OPENAI_BASE_URL")) and not _is_openai(url):
             return _compatible(model, url)
@@ -79,7 +79,7 @@ def _model(name: str) -> Model:
 
 
 def _compatible(model: str, url: str) -> Model:
-    """A server that speaks OpenAI's chat completions, which is what compatible ones have in common."""
+    """Returns the model on a server that speaks OpenAI's chat completions, as compatible ones do."""
     from pydantic_ai.models.openai import OpenAIChatModel  # noqa: PLC0415  # an extra
     from pydantic_ai.providers.openai_compatible import OpenAICompatibleProvider  # noqa: PLC0415
 
@@ -90,7 +90,7 @@ def _compatible(model: str, url: str) -> Model:
 
 
 def _strict(model: Model) -> Model:
-    """The model; of chat completions, one that takes a stream without a `finish_reason` for a broken one."""
+    """Returns the model, which takes a stream of chat completions without a `finish_reason` for broken."""
     if "openai" not in sys.modules:
         return model
     from pydantic_ai.models.openai import OpenAIChatModel  # noqa: PLC0415
@@ -102,8 +102,8 @@ def _strict(model: Model) -> Model:
     return type(model)(model.model_name, provider=model.provider, profile=profile)
 
 
-def _check_address(variable: str) -> None:
-    """Looks at the address in a provider's variable, whose client would find it wrong with each reply."""
+def _require_usable_address(variable: str) -> None:
+    """Checks the address in a provider's variable, whose client would find it wrong with each reply only."""
     try:
         url = urlsplit(os.environ.get(variable) or "http://unset")
         usable = url.scheme in {"http", "https"} and url.hostname and url.port != 0

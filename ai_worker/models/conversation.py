@@ -1,4 +1,4 @@
-"""What an operator's own agent is given of the chat that it answers in."""
+"""The chat as an operator's own agent gets it: the `deps` of its runs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from shared.events import HistoryMessage, ReplyRequested
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """The chat around a message to answer: what an agent gets as its `deps`.
+    """The chat around a message to answer: the `deps` of an agent.
 
     Attributes:
         reply_id: of the reply that is being written. It stays the same over every attempt at it, so that a
@@ -31,7 +31,7 @@ class Conversation:
 
     @classmethod
     def of(cls, request: ReplyRequested) -> Self:
-        """What a request tells; the message to answer is the last one where the request names none."""
+        """Returns the chat of a request; the message to answer is the last where the request names none."""
         at = next(
             (at for at, past in enumerate(request.history) if past.id == request.reply_to),
             len(request.history) - 1,

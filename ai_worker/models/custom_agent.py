@@ -1,4 +1,4 @@
-"""The operator's own agent: `AI_AGENT=module:attribute`."""
+"""Imports the operator's own agent: `AI_AGENT=module:attribute`."""
 
 import os
 import sys
@@ -14,7 +14,7 @@ from shared.config.start_errors import SettingsError
 
 
 def agent_at(path: str) -> AnyAgent:
-    """The agent `attribute` of `module`, which is looked for in the working folder too.
+    """Returns the agent `attribute` of `module`, which is looked for in the working folder too.
 
     Raises:
         SettingsError: there is none; says why.
@@ -38,7 +38,7 @@ def agent_at(path: str) -> AnyAgent:
 
 
 def model_of(agent: AnyAgent, path: str) -> Candidate:
-    """The model that the agent brings along.
+    """Returns the model that the agent brings along.
 
     Raises:
         SettingsError: it brings none along that can be used.

@@ -1,4 +1,4 @@
-"""What can go wrong with a model, and what is done about it."""
+"""Faults of models: which exceptions mean which, and what each fault leads to."""
 
 import re
 from types import TracebackType
@@ -35,60 +35,59 @@ _CLIENTS: Final = ("pydantic_ai.models", "openai", "anthropic", "google.genai", 
 """Whose code reads a model's answer."""
 
 
-class ModelFault(Exception):  # noqa: N818  # a fault is what it is called here
+class ModelFault(Exception):  # noqa: N818  # a fault is a value here: it says what is tried next
     """A model did not answer as it should.
 
     Attributes:
         code: a stable snake_case word that clients get when nothing else helped.
-        again: how often the same model is asked again for it, at most.
-        elsewhere: whether another model may do better.
-        ailing: whether it speaks against the model and counts for its breaker, rather than against what it
-            was asked.
-        wait: seconds for which the provider wants to be left alone; None where it did not say.
+        retries: how often the same model is asked again for it, at most.
+        fallback: whether another model may do better.
+        counts_for_breaker: whether it speaks against the model, rather than against what it was asked.
+        retry_after: seconds for which the provider wants to be left alone; None where it did not say.
     """
 
     code: str = "model_unavailable"
-    again: int = 0
-    elsewhere: bool = True
-    ailing: bool = True
+    retries: int = 0
+    fallback: bool = True
+    counts_for_breaker: bool = True
 
-    def __init__(self, reason: str = "", *, wait: float | None = None) -> None:
+    def __init__(self, reason: str = "", *, retry_after: float | None = None) -> None:
         super().__init__(reason)
-        self.wait = wait
+        self.retry_after = retry_after
 
 
 class RateLimitedFault(ModelFault):
     """429: too much was asked of the provider."""
 
     code = "model_rate_limited"
-    again = 2
+    retries = 2
 
 
 class UnavailableFault(ModelFault):
     """No connection, a 5xx, or the breaker is open."""
 
-    again = 2
+    retries = 2
 
 
 class TimeoutFault(ModelFault):
     """Nothing came for too long."""
 
     code = "model_timeout"
-    again = 1
+    retries = 1
 
 
 class InterruptedFault(ModelFault):
     """The stream broke off, or ended without saying that this was all."""
 
     code = "model_interrupted"
-    again = 2
+    retries = 2
 
 
 class MalformedFault(ModelFault):
-    """What came was none of the protocol's, or a tool call that stays wrong."""
+    """An answer that breaks the protocol, or a tool call that stays wrong."""
 
     code = "model_malformed"
-    again = 1
+    retries = 1
 
 
 class RejectedFault(ModelFault):
@@ -100,54 +99,54 @@ class RejectedFault(ModelFault):
 class UnfitFault(RejectedFault):
     """The provider refuses this one request."""
 
-    ailing = False
+    counts_for_breaker = False
 
 
 class FilteredFault(ModelFault):
     """The provider's content filter stepped in."""
 
     code = "content_filtered"
-    ailing = False
+    counts_for_breaker = False
 
 
 class TooLongFault(ModelFault):
     """More was sent than the model can read; with half of the chat's history it may do."""
 
     code = "context_too_long"
-    again = 2
-    ailing = False
+    retries = 2
+    counts_for_breaker = False
 
 
 class EmptyFault(ModelFault):
     """An answer without a word."""
 
     code = "empty_reply"
-    again = 1
-    ailing = False
+    retries = 1
+    counts_for_breaker = False
 
 
 class ToolFault(ModelFault):
     """A tool raised. It may have acted already, so that nothing is tried again."""
 
     code = "tool_failed"
-    elsewhere = False
-    ailing = False
+    fallback = False
+    counts_for_breaker = False
 
 
 class StepsFault(ModelFault):
     """The agent used up its limits of requests or tokens."""
 
     code = "too_many_steps"
-    elsewhere = False
-    ailing = False
+    fallback = False
+    counts_for_breaker = False
 
 
 class OvertimeFault(TimeoutFault):
     """The whole reply took too long."""
 
-    again = 0
-    elsewhere = False
-    ailing = False
+    retries = 0
+    fallback = False
+    counts_for_breaker = False
 
 
 _TABLE: Final[tuple[tuple[tuple[type[Exception], ...], type[ModelFault]], ...]] = (
@@ -162,22 +161,27 @@ _TABLE: Final[tuple[tuple[tuple[type[Exception], ...], type[ModelFault]], ...]] 
     ((UsageLimitExceeded,), StepsFault),
     ((ModelHTTPError,), UnavailableFault),
 )
-"""The first that fits counts; what depends on more than the type is in `_seen_closer`."""
+"""The first that fits counts; what depends on more than the type is in `_by_details`."""
 
 
 def fault_of(error: Exception, *, said: bool) -> ModelFault | None:
-    """What an exception of a run means; None when it is no fault of a model. `said`: there was text."""
+    """Returns the fault that an exception of a run means; None for no fault of a model.
+
+    `said`: the run has produced text.
+    """
     if isinstance(error, ModelFault):
         return error
-    found = _seen_closer(error, said=said) or next(
+    found = _by_details(error, said=said) or next(
         (fault for types, fault in _TABLE if isinstance(error, types)), None
     )
     if found is None and _raised_by_client(error.__traceback__):
         found = MalformedFault
-    return None if found is None else found(_named(error), wait=getattr(error, "retry_after", None))
+    if found is None:
+        return None
+    return found(_without_text(error), retry_after=getattr(error, "retry_after", None))
 
 
-def _seen_closer(error: Exception, *, said: bool) -> type[ModelFault] | None:
+def _by_details(error: Exception, *, said: bool) -> type[ModelFault] | None:
     match error:
         case ModelHTTPError():
             return _by_status(error)
@@ -206,8 +210,8 @@ def _by_status(error: ModelHTTPError) -> type[ModelFault] | None:
     return None
 
 
-def _named(error: Exception) -> str:
-    """The error without its text, which may hold what a member wrote or a part of a key."""
+def _without_text(error: Exception) -> str:
+    """Returns the error without its text, which may hold what a member wrote or a part of a key."""
     details = (getattr(error, "status_code", None), getattr(error, "provider_error_code", None))
     return " ".join([type(error).__name__, *(str(detail) for detail in details if detail is not None)])
 

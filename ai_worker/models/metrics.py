@@ -1,4 +1,4 @@
-"""What the worker counts of models."""
+"""The metrics of models and of the queue of requests."""
 
 from typing import Final
 

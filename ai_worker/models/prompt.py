@@ -1,4 +1,4 @@
-"""What a model gets to read: instructions, and as much of the chat as fits.
+"""Makes the prompt: instructions, and as much of the chat as fits.
 
 Instructions come from the operator and from the chat's `context`, and travel in a place of their own; what a
 member wrote stays in messages of the role user. So no message can pose as an instruction, and in a group none
@@ -17,7 +17,7 @@ import orjson
 from ai_worker.models.conversation import Conversation
 from shared.events import HistoryMessage
 
-MOST_MESSAGES: Final = 20
+MAX_MESSAGES: Final = 20
 """Messages that a model sees at most, with the one to answer."""
 BYTES_PER_TOKEN: Final = 3
 TOKENS_PER_MESSAGE: Final = 4
@@ -46,7 +46,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What a model gets to read.
+    """The text that a model gets to read.
 
     Attributes:
         turns: oldest first.
@@ -57,12 +57,12 @@ class Prompt:
     question: str
 
     def shortened(self) -> Self:
-        """The same without the older half of its turns, or without any where there is but one."""
-        return replace(self, turns=_from_a_member(self.turns[(len(self.turns) + 1) // 2 :]))
+        """Returns the same without the older half of its turns, or without any where there is but one."""
+        return replace(self, turns=_from_first_member_turn(self.turns[(len(self.turns) + 1) // 2 :]))
 
 
 def prompt(chat: Conversation, *, budget: int, instructions: str | None, with_context: bool = True) -> Prompt:
-    """The prompt for the message to answer, of about `budget` tokens (see `tokens`).
+    """Returns the prompt for the message to answer, of about `budget` tokens (see `tokens`).
 
     Messages are left out whole, from the oldest on, until the rest fits; the instructions and the message to
     answer are always there, even when they alone are more. A conversation begins with a member.
@@ -75,16 +75,16 @@ def prompt(chat: Conversation, *, budget: int, instructions: str | None, with_co
     ]
     system, question = "\n\n".join(said), _text_of(chat.question, names)
     left = budget - tokens(system) - tokens(question)
-    return Prompt(system, _latest(chat.history[-(MOST_MESSAGES - 1) :], names, left), question)
+    return Prompt(system, _latest_turns(chat.history[-(MAX_MESSAGES - 1) :], names, left), question)
 
 
 def tokens(text: str) -> int:
-    """An estimate that is rather too high: a token for every three bytes of UTF-8, and four a message."""
+    """Returns an estimate, rather too high: a token for every three bytes of UTF-8, and four a message."""
     return -(-len(text.encode()) // BYTES_PER_TOKEN) + TOKENS_PER_MESSAGE
 
 
 def speakers(chat: Conversation) -> dict[str, str]:
-    """Names by user id, fit for a prompt and no two the same; empty where only one person writes."""
+    """Returns names by user id, fit for a prompt and no two the same; empty where only one person writes."""
     people = dict(chat.members)
     for message in (*chat.history, chat.question):
         if message.user_id is not None:
@@ -105,7 +105,7 @@ def speakers(chat: Conversation) -> dict[str, str]:
 
 
 def plain_name(name: str) -> str:
-    """A display name as one line without brackets or invisible characters; never the name of a role."""
+    """Returns a name as one line without brackets or invisible characters; never the name of a role."""
     kept = (
         " " if character in "[]<>{}" or unicodedata.category(character)[0] in "CZ" else character
         for character in unicodedata.normalize("NFKC", name)
@@ -114,7 +114,7 @@ def plain_name(name: str) -> str:
     return f"member {plain}" if plain.strip(" :.#*").casefold() in _RESERVED else plain
 
 
-def _latest(history: Sequence[HistoryMessage], names: dict[str, str], left: int) -> tuple[Turn, ...]:
+def _latest_turns(history: Sequence[HistoryMessage], names: dict[str, str], left: int) -> tuple[Turn, ...]:
     turns: list[Turn] = []
     for message in reversed(history):
         if message.role == "SYSTEM" or not message.content.strip():
@@ -124,10 +124,10 @@ def _latest(history: Sequence[HistoryMessage], names: dict[str, str], left: int)
         if left < 0:
             break
         turns.append(turn)
-    return _from_a_member(turns[::-1])
+    return _from_first_member_turn(turns[::-1])
 
 
-def _from_a_member(turns: Sequence[Turn]) -> tuple[Turn, ...]:
+def _from_first_member_turn(turns: Sequence[Turn]) -> tuple[Turn, ...]:
     return tuple(dropwhile(lambda turn: turn.role == "assistant", turns))
 
 

@@ -1,4 +1,4 @@
-"""One run of an agent with one model: its events as parts of a reply."""
+"""Runs an agent with one model: its events become parts of a reply."""
 
 import asyncio
 import re
@@ -50,7 +50,7 @@ _THREADS: Final = InToolThreads()
 
 @dataclass(slots=True)
 class Bounds:
-    """How long a run may take.
+    """The time limits of a run.
 
     Attributes:
         silence: seconds for which the model may send nothing; first of all before its first token.
@@ -63,14 +63,14 @@ class Bounds:
 
 @dataclass(slots=True)
 class Run:
-    """One run; `parts` once, then the rest.
+    """One run: call `parts` once, then read the attributes.
 
     Attributes:
         started: `perf_counter()` at the beginning.
         first_token: seconds from there to the first text; None before it.
         text: what was said so far.
-        tools: whether a tool was called.
-        confused: whether the model asked last for a call that cannot be made.
+        tools: true once a tool was called.
+        invalid_call: true while the last call that the model asked for cannot be made.
         result: once it is complete.
     """
 
@@ -83,27 +83,27 @@ class Run:
     first_token: float | None = None
     text: str = ""
     tools: bool = False
-    confused: bool = False
+    invalid_call: bool = False
     result: AgentRunResult[Any] | None = None
     _blank: str = ""
-    _watch: "_Watch" = field(init=False)
+    _watch: "_ToolWatch" = field(init=False)
 
     async def parts(self) -> AsyncGenerator[RunPart, None]:
-        """The run's text and tool calls as they happen.
+        """Yields the run's text and tool calls as they happen.
 
         Raises:
             ModelFault: the model did not answer as it should.
         """
-        self._watch = _Watch()
+        self._watch = _ToolWatch()
         try:
             async with self._events() as events:
                 while (event := await self._next(events)) is not None:
                     for part in self._parts_of(event):
                         yield part
-            for rest in self._ended():
+            for rest in self._rest():
                 yield rest
         except Exception as error:
-            fault = fault_of(error, said=bool(self.text) or self.confused)
+            fault = fault_of(error, said=bool(self.text) or self.invalid_call)
             if fault is None or fault is error:
                 raise
             raise fault from error
@@ -121,7 +121,7 @@ class Run:
         )
 
     async def _next(self, events: Events) -> Any:
-        """The next event, in time; None after the last."""
+        """Returns the next event, in time; None after the last."""
         time = asyncio.get_running_loop().time
         due = self.bounds.deadline
         if not self._watch.running:
@@ -137,13 +137,13 @@ class Run:
     def _parts_of(self, event: Any) -> Sequence[RunPart]:
         match event:
             case PartStartEvent(part=TextPart(content=text)) if text:
-                return self._say(text, apart=True)
+                return self._with_text(text, apart=True)
             case PartDeltaEvent(delta=TextPartDelta(content_delta=text)) if text:
-                return self._say(text, apart=False)
+                return self._with_text(text, apart=False)
             case PartStartEvent(part=ToolCallPart()):
-                self.confused = True  # until it is seen to be valid
+                self.invalid_call = True  # until it is seen to be valid
             case FunctionToolCallEvent(part=call, args_valid=valid):
-                self.confused = not valid
+                self.invalid_call = not valid
                 if valid:
                     self.tools = True
                     return [self._watch.called(call)]
@@ -155,8 +155,8 @@ class Run:
                 pass
         return []
 
-    def _say(self, text: str, *, apart: bool) -> Sequence[TextDelta]:
-        """The text, as soon as there is a word in the reply."""
+    def _with_text(self, text: str, *, apart: bool) -> Sequence[TextDelta]:
+        """Adds text; returns it as soon as there is a word in the reply."""
         text, self._blank = self._blank + text, ""
         if not self.text and not cleaned(text).strip():
             self._blank = text
@@ -168,8 +168,8 @@ class Run:
         self.text += text
         return [TextDelta(text)]
 
-    def _ended(self) -> Sequence[TextDelta]:
-        """What is still to be said at the end: an output that is no text, of an agent that has such."""
+    def _rest(self) -> Sequence[TextDelta]:
+        """Returns the text still missing at the end: an output that is no text, of an agent that has such."""
         if self.result is None:
             raise EmptyFault("no result")
         if self.result.response.finish_reason == "content_filter":
@@ -178,14 +178,14 @@ class Run:
         if self.text or output is None:
             return []
         self._blank = ""
-        rest = self._say(output if isinstance(output, str) else to_json(output).decode(), apart=True)
+        rest = self._with_text(output if isinstance(output, str) else to_json(output).decode(), apart=True)
         if not rest:
             raise EmptyFault("nothing but white space")
         return rest
 
 
-class _Watch(AbstractCapability[Any]):
-    """Sees which tools there are, which run, and which of them raise."""
+class _ToolWatch(AbstractCapability[Any]):
+    """A watch on an agent's tools: their descriptions, which run, and which raise."""
 
     def __init__(self) -> None:
         self.running: dict[str, str] = {}
@@ -211,7 +211,7 @@ class _Watch(AbstractCapability[Any]):
 
 
 def first_sentence(text: str) -> str:
-    """The beginning of a tool's description, in one line of at most 120 characters; never its arguments."""
+    """Returns the first sentence of a tool's description, in one line of at most 120 characters."""
     line = " ".join(re.sub(r"<[^>]*>", " ", text).split())
     sentence = re.split(r"(?<=[.!?])\s", line, maxsplit=1)[0]
     return (
@@ -228,5 +228,5 @@ def _message(turn: Turn) -> ModelMessage:
 
 
 def built_in_agent() -> AnyAgent:
-    """The agent where the operator has none of their own: no tools, the prompt's instructions."""
+    """Returns the agent for operators without one of their own: no tools, the prompt's instructions."""
     return Agent(retries={"output": 0}, name="assistant")

@@ -16,23 +16,23 @@ T = TypeVar("T")
 
 
 class ToolThreads(Executor):
-    """Runs each call in a new thread, which does not keep the process from ending."""
+    """An executor with a new thread for each call, which does not keep the process from ending."""
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Starts a call; how it ends is in the future."""
+        """Starts a call; its outcome is in the future."""
         future: Future[T] = Future()
         Thread(target=_settle, args=(future, fn, args, kwargs), name="tool", daemon=True).start()
         return future
 
 
 class InToolThreads(UseThreadExecutor):
-    """Has a run's tools called there, unless its agent brings an executor of its own."""
+    """Has a run's tools called in `ToolThreads`, unless its agent brings an executor of its own."""
 
     def __init__(self) -> None:
         super().__init__(ToolThreads(), id="tool_threads")
 
     def get_ordering(self) -> CapabilityOrdering:
-        """Around the agent's own, which comes later and so counts."""
+        """Returns the place around the agent's own executor, which comes later and so wins."""
         return CapabilityOrdering(position="outermost")
 
 

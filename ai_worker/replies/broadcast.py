@@ -1,4 +1,4 @@
-"""What one reply tells its chat and the API while it is being written."""
+"""Publishes one reply while it is written: progress to its chat, the outcome to the API."""
 
 import asyncio
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ class AttemptUnknownError(Exception):
 
 
 class Publisher(Protocol):
-    """Where events go."""
+    """The way to the bus."""
 
     async def publish(self, event: Event, *, first: Write | None = None) -> None:
         """Returns when the bus has taken responsibility. `first` is written to Redis before.
@@ -47,10 +47,10 @@ class Publisher(Protocol):
 
 
 class Drafts(Protocol):
-    """Where the reply being written is kept for those who join meanwhile; loses what it cannot store."""
+    """The store of replies being written, for those who join meanwhile; loses what it cannot store."""
 
     async def start(self, reply_id: str, at_least: int) -> Standing:
-        """An attempt begins, unless the reply was cancelled or has ended; its number is in the answer."""
+        """Begins an attempt, unless the reply was cancelled or has ended; its number is in the answer."""
         ...
 
     async def mend(self, reply_id: str, attempt: int, texts: Sequence[str]) -> None:
@@ -58,7 +58,7 @@ class Drafts(Protocol):
 
 
 class ReplyBroadcast:
-    """Publishes in the order in which it is called.
+    """The broadcast of one reply, in the order in which it is called.
 
     Statuses and chunks may be lost, as the draft and the finished reply hold the text; the outcome is
     published again and again until the bus has confirmed it. `cut` is set when the draft says that the reply
@@ -77,19 +77,19 @@ class ReplyBroadcast:
         self._known = False
         self._texts: list[str] = []
         self._metadata: dict[str, Any] | None = None
-        self._news: dict[str, Any] | None = None
+        self._unsent_metadata: dict[str, Any] | None = None
         self._lossy = False
 
     @property
     def content(self) -> str:
-        """The text of the chunks so far."""
+        """Returns the text of the chunks so far."""
         return "".join(self._texts)
 
     async def started(self, at_least: int = 1) -> bool:
-        """A new attempt begins: nothing is written yet, and what an earlier one wrote counts no more.
+        """Begins a new attempt: what an earlier one wrote counts no more.
 
-        Unless the reply was cancelled, which the answer says: then `cut` is set, and what was written before
-        stays what counts.
+        Returns False for a reply that was cancelled: then `cut` is set, and what was written before stays
+        what counts.
 
         Args:
             at_least: the attempt's number, as far as the caller knows.
@@ -104,12 +104,12 @@ class ReplyBroadcast:
             self._cut.set()
             return False
         self._texts, self._attempt, self._known = [], standing.attempt, standing.known
-        self._metadata = self._news = None
+        self._metadata = self._unsent_metadata = None
         await self.status("thinking")
         return True
 
     async def status(self, status: Status, **data: str) -> None:
-        """Tells the room what is being done."""
+        """Publishes to the room what is being done."""
         body = {
             "chatId": self._request.chat_id,
             "replyId": self._request.reply_id,
@@ -131,9 +131,9 @@ class ReplyBroadcast:
         """
         reply_id, attempt = self._request.reply_id, self._attempt
         index, text, is_final = chunk.index, chunk.content, chunk.is_final
-        news, self._news = self._news, None
+        metadata, self._unsent_metadata = self._unsent_metadata, None
         write = ChunkWrite(
-            reply_id, attempt=attempt, index=index, text=text, is_final=is_final, metadata=news
+            reply_id, attempt=attempt, index=index, text=text, is_final=is_final, metadata=metadata
         )
         event = reply_chunk(
             chat_id=self._request.chat_id,
@@ -159,15 +159,15 @@ class ReplyBroadcast:
         if write.cancelled:
             self._cut.set()
         if not write.whole:
-            self._news = news  # what is mended is the text alone
+            self._unsent_metadata = metadata  # what is mended is the text alone
             await self._drafts.mend(reply_id, self._attempt, self._texts)
 
-    def know(self, metadata: dict[str, Any]) -> None:
-        """Keeps what the finished reply will say of itself."""
-        self._metadata = self._news = metadata
+    def set_metadata(self, metadata: dict[str, Any]) -> None:
+        """Sets the metadata of the finished reply."""
+        self._metadata = self._unsent_metadata = metadata
 
     async def finished(self) -> None:
-        """Hands the whole reply to the API; returns when the bus has confirmed it."""
+        """Publishes the whole reply to the API; returns when the bus has confirmed it."""
         reply = ReplyFinished(
             reply_id=self._request.reply_id,
             chat_id=self._request.chat_id,
@@ -175,10 +175,10 @@ class ReplyBroadcast:
             metadata=self._metadata,
             attempt=max(1, self._attempt),
         )
-        await self._publish_surely(self._for_api(REPLY_FINISHED, reply.json_bytes()))
+        await self._publish_until_confirmed(self._for_api(REPLY_FINISHED, reply.json_bytes()))
 
     async def failed(self, code: str, metadata: dict[str, Any] | None = None) -> None:
-        """Tells the API that there will be no reply; returns when the bus has confirmed it."""
+        """Publishes that there will be no reply; returns when the bus has confirmed it."""
         failure = ReplyFailed(
             reply_id=self._request.reply_id,
             chat_id=self._request.chat_id,
@@ -187,14 +187,14 @@ class ReplyBroadcast:
             content=self.content,
             attempt=max(1, self._attempt),
         )
-        await self._publish_surely(self._for_api(REPLY_FAILED, failure.json_bytes()))
+        await self._publish_until_confirmed(self._for_api(REPLY_FAILED, failure.json_bytes()))
 
     async def _publish_once(self, event: Event, *, first: Write | None = None) -> None:
         if not await self._confirmed(event, first=first) and not self._lossy:
             self._lossy = True
             log.warning("reply.progress_lost", reply_id=self._request.reply_id, type=event.type)
 
-    async def _publish_surely(self, event: Event) -> None:
+    async def _publish_until_confirmed(self, event: Event) -> None:
         for delay in backoff():
             if await self._confirmed(event):
                 return

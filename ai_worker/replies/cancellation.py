@@ -1,7 +1,7 @@
-"""How a worker learns that a reply it writes is to end where it is.
+"""Cuts replies that were cancelled while a worker writes them.
 
-From the bus, at once. And should that have lost it, from Redis: with the next chunk (see
-`shared.store.drafts`), or at the look a second that this takes.
+The bus says so, at once. Should it have lost that, Redis does: with the next chunk (see
+`shared.store.drafts`), or when it is asked, once a second.
 """
 
 import asyncio
@@ -24,29 +24,29 @@ REMEMBERED: Final = 10_000
 
 
 class Standings(Protocol):
-    """Where it is kept how replies stand."""
+    """The store of how replies stand."""
 
     async def standing(self, reply_ids: Iterable[str]) -> Mapping[str, Standing]:
-        """How these replies stand; those of which it is not known are left out."""
+        """Returns how these replies stand; leaves out those of which it is not known."""
         ...
 
 
 class Cancellations:
-    """Cuts the replies that are cancelled; a `Listener` of the bus."""
+    """The cancelled replies, and the cuts of those being written; a `Listener` of the bus."""
 
     def __init__(self, standings: Standings) -> None:
         self._standings = standings
         self._cancelled: dict[str, None] = {}
-        self._written: dict[str, list[Cut]] = {}
-        self._some = asyncio.Event()
+        self._cuts: dict[str, list[Cut]] = {}
+        self._any_written = asyncio.Event()
 
     @contextmanager
     def watched(self, reply_id: str) -> Iterator[Cut]:
-        """For the time that the reply is being written: what is set when it is cancelled, or was before."""
+        """Yields the cut of a reply while it is written: set when it is cancelled, or was before."""
         cut = Cut()
-        cuts = self._written.setdefault(reply_id, [])
+        cuts = self._cuts.setdefault(reply_id, [])
         cuts.append(cut)
-        self._some.set()
+        self._any_written.set()
         if reply_id in self._cancelled:
             cut.set()
         try:
@@ -54,22 +54,22 @@ class Cancellations:
         finally:
             cuts.remove(cut)
             if not cuts:
-                self._written.pop(reply_id, None)
+                self._cuts.pop(reply_id, None)
 
     async def run(self) -> None:
-        """Looks, while replies are being written, whether one was cancelled; until cancelled itself."""
+        """Asks the store, while replies are being written, for cancelled ones; until cancelled itself."""
         while not is_cancelling():
-            await self._some.wait()
+            await self._any_written.wait()
             await asyncio.sleep(LOOK_SECONDS)
-            if not self._written:
-                self._some.clear()
+            if not self._cuts:
+                self._any_written.clear()
                 continue
-            for reply_id, standing in (await self._standings.standing(self._written)).items():
+            for reply_id, standing in (await self._standings.standing(self._cuts)).items():
                 if standing.cancelled or standing.ended:
                     self._cut(reply_id)
 
     def relay(self, events: Sequence[Event]) -> None:
-        """Takes what the bus has."""
+        """Takes events off the bus."""
         for event in events:
             try:
                 command = command_of(event)
@@ -83,13 +83,13 @@ class Cancellations:
                 self._cut(command.reply_id)
 
     def linked(self, *, gap: bool) -> None:
-        """The bus is there; the look a second finds what it may have lost."""
+        """Logs that the bus is there; `run` finds what it may have lost."""
         log.info("cancellation.linked", gap=gap)
 
     def unlinked(self) -> None:
-        """The bus is away."""
+        """Logs that the bus is away."""
         log.warning("cancellation.unlinked")
 
     def _cut(self, reply_id: str) -> None:
-        for cut in self._written.get(reply_id, ()):
+        for cut in self._cuts.get(reply_id, ()):
             cut.set()

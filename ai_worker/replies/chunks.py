@@ -1,4 +1,4 @@
-"""From a responder's parts to what a room gets: tokens joined into numbered chunks."""
+"""Joins a responder's tokens into numbered chunks for the room."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
@@ -39,25 +39,25 @@ _Arrivals = asyncio.Queue[tuple[float, Part] | None]
 
 
 class Cut:
-    """Ends a stream where it is; for as long as it has not been set, the stream goes on."""
+    """A flag that ends a stream where it is, once set."""
 
     def __init__(self) -> None:
         self._set = False
-        self._told: list[Callable[[], None]] = []
+        self._callbacks: list[Callable[[], None]] = []
 
     def is_set(self) -> bool:
-        """Whether nothing more is wanted."""
+        """Returns whether nothing more is wanted."""
         return self._set
 
     def set(self) -> None:
-        """Nothing more is wanted."""
+        """Ends the stream: nothing more is wanted."""
         self._set = True
-        for tell in self._told:
-            tell()
+        for callback in self._callbacks:
+            callback()
 
-    def tell(self, told: Callable[[], None]) -> None:
-        """Has `told` called when it is set."""
-        self._told.append(told)
+    def on_set(self, callback: Callable[[], None]) -> None:
+        """Calls `callback` when it is set."""
+        self._callbacks.append(callback)
 
 
 @asynccontextmanager
@@ -68,7 +68,7 @@ async def coalesced(
     size: int = CHUNK_BYTES,
     cut: Cut | None = None,
 ) -> AsyncIterator[AsyncGenerator[Piece, None]]:
-    """The parts as pieces to publish; leaving the context stops the responder.
+    """Yields the parts as pieces to publish; leaving the context stops the responder.
 
     The contents of the chunks (since the last `Restarted`), joined, are the text of the parts (see
     `cleaned`), cut at `MAX_CONTENT` characters; the last piece is a final chunk. Text that came before a tool
@@ -77,7 +77,7 @@ async def coalesced(
     """
     cut = Cut() if cut is None else cut
     arrivals: _Arrivals = asyncio.Queue()
-    cut.tell(lambda: arrivals.put_nowait(None))
+    cut.on_set(lambda: arrivals.put_nowait(None))
     pump = asyncio.create_task(_pump(parts, arrivals))
     try:
         async with aclosing(_pieces(arrivals, pump, Pending(window, size), cut)) as pieces:
@@ -119,7 +119,7 @@ async def _pieces(
                         index += 1
                 case _Due() | ToolCalling() | ToolCompleted():
                     if pending.text:
-                        yield Chunk(index, pending.take(), is_final=False)
+                        yield Chunk(index, pending.pop(), is_final=False)
                         index += 1
                     if not isinstance(part, _Due):
                         yield part
@@ -133,13 +133,13 @@ async def _pieces(
                     assert_never(part)
     if not cut.is_set():
         await pump
-        yield Chunk(index, pending.take(), is_final=True)
+        yield Chunk(index, pending.pop(), is_final=True)
 
 
 async def _arrived(
     arrivals: _Arrivals, pending: "Pending", cut: Cut
 ) -> AsyncGenerator[tuple[float, "Part | _Due"], None]:
-    """What arrives, and when what waits has to go; ends with the last part, or when cut."""
+    """Yields what arrives, and `_Due` when waiting text has to go; ends with the last part, or when cut."""
     while not cut.is_set():
         try:
             async with asyncio.timeout_at(pending.due):
@@ -153,7 +153,7 @@ async def _arrived(
 
 
 class _Due:
-    """What waits has to go."""
+    """A sign that waiting text has to go."""
 
 
 class Pending:
@@ -173,13 +173,13 @@ class Pending:
         self.due: float | None = None
 
     def add(self, text: str, at: float, *, late: bool = False) -> Iterator[str]:
-        """Takes text that arrived `at`; yields what has to go before it or is too large to wait."""
+        """Adds text that arrived `at`; yields what has to go before it or is too large to wait."""
         if self.due is not None and at >= self.due and not late:
-            yield self.take()
+            yield self.pop()
         for character in text:
             width = len(character.encode())
             if self._bytes + width > self._size:
-                yield self.take()
+                yield self.pop()
             self.text += character
             self._bytes += width
         if self.text and self.due is None:
@@ -187,16 +187,16 @@ class Pending:
             self._next_window = self._window
 
     def restart(self) -> None:
-        """What waited counts no more; the text that comes is the first again."""
-        self.take()
+        """Drops what waited; the text that comes is the first again."""
+        self.pop()
         self._next_window = min(self._window, FIRST_WINDOW)
 
-    def take(self) -> str:
-        """What waited; nothing waits now."""
-        taken, self.text, self._bytes, self.due = self.text, "", 0, None
-        return taken
+    def pop(self) -> str:
+        """Takes out what waited and returns it."""
+        popped, self.text, self._bytes, self.due = self.text, "", 0, None
+        return popped
 
 
 def cleaned(text: str) -> str:
-    """The text without what a message cannot hold: NUL, and surrogates (which become `?`)."""
+    """Returns the text without what a message cannot hold: NUL, and surrogates (which become `?`)."""
     return text.replace("\0", "").encode("utf-8", "replace").decode()

@@ -1,4 +1,4 @@
-"""What the replies of one worker tell their rooms at about the same time, handed over together.
+"""Publishes together what the replies of one worker have for their rooms at about the same time.
 
 While one flush is on its way, what comes meanwhile waits for the next: one round trip to Redis, and one
 message to each gateway, however many replies are being written. Nothing waits for a timer. What has to last
@@ -19,7 +19,7 @@ from shared.interest import InterestReader
 from shared.interest.publisher import EventPublisher
 from shared.interest.reader import Write
 
-MOST: Final = 500
+MAX_EVENTS: Final = 500
 """Events that one flush takes."""
 
 
@@ -39,11 +39,11 @@ class _Item:
 
 
 class _Writes:
-    """The writes of a flush as one; each takes its own answers, and refuses for itself alone."""
+    """The writes of a flush as one; each gets its own answers, and refuses for itself alone."""
 
     def __init__(self, items: Sequence[_Item]) -> None:
         self._items = items
-        self._taken: list[tuple[_Item, Write, slice]] = []
+        self._queued: list[tuple[_Item, Write, slice]] = []
 
     def queue(self, pipeline: Pipeline) -> None:
         """Adds their commands."""
@@ -51,29 +51,29 @@ class _Writes:
             if item.first is not None:
                 start = len(pipeline)
                 item.first.queue(pipeline)
-                self._taken.append((item, item.first, slice(start, len(pipeline))))
+                self._queued.append((item, item.first, slice(start, len(pipeline))))
 
     def take(self, answers: Sequence[Any]) -> None:
         """Gives each what it was answered."""
-        for item, first, part in self._taken:
+        for item, first, part in self._queued:
             try:
                 first.take(answers[part])
             except Exception as refusal:  # noqa: BLE001  whatever it is, whoever asked has to know
                 item.refusal = refusal
 
 
-class Flushing:
-    """Publishes events; `run()` does the work for those that do not last."""
+class GroupPublisher:
+    """A publisher of events; `run()` does the work for those that do not last."""
 
     def __init__(self, *, bus: Bus, interest: InterestReader) -> None:
         self._bus = bus
         self._interest = interest
         self._lasting = EventPublisher(bus=bus, interest=interest)
         self._waiting: list[_Item] = []
-        self._some = asyncio.Event()
+        self._any_waiting = asyncio.Event()
 
     async def publish(self, event: Event, *, first: Write | None = None) -> None:
-        """Returns when the bus has taken responsibility.
+        """Publishes an event; returns when the bus has taken responsibility.
 
         `first` is written to Redis in the same round trip as the look at who is interested; what it raises
         is passed on, and the event is not published then.
@@ -84,7 +84,7 @@ class Flushing:
         if event.ephemeral:
             item = _Item(event, first)
             self._waiting.append(item)
-            self._some.set()
+            self._any_waiting.set()
             await item.done
         else:
             await self._lasting.publish([event], first=first)
@@ -92,10 +92,10 @@ class Flushing:
     async def run(self) -> None:
         """Flushes, until cancelled."""
         while not is_cancelling():
-            await self._some.wait()
-            items, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
+            await self._any_waiting.wait()
+            items, self._waiting = self._waiting[:MAX_EVENTS], self._waiting[MAX_EVENTS:]
             if not self._waiting:
-                self._some.clear()
+                self._any_waiting.clear()
             await self._flush([item for item in items if not item.done.done()])
 
     async def _flush(self, items: Sequence[_Item]) -> None:

@@ -1,4 +1,4 @@
-"""A request becomes a reply."""
+"""Handles a request for a reply: writes it, publishes it, and settles its outcome."""
 
 from time import perf_counter
 from typing import Final, assert_never
@@ -35,7 +35,7 @@ log = structlog.get_logger()
 
 
 class Worker:
-    """Writes the replies that are asked for; `handle` is the handler of a work queue."""
+    """A writer of replies; `handle` is the handler of a work queue."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class Worker:
     async def handle(self, job: Job) -> None:
         """Writes one reply; returns when the bus has confirmed its outcome.
 
-        A failure that another attempt may mend is raised, but on the last attempt told to the API.
+        A failure that another attempt may mend is raised; on the last attempt it is published instead.
 
         Raises:
             PoisonedEventError: the event asks for something else.
@@ -109,13 +109,13 @@ class Worker:
             return False
         async with coalesced(self._responder.respond(request), window=self._window, cut=cut) as pieces:
             async for piece in pieces:
-                await _tell(piece, broadcast)
+                await _publish(piece, broadcast)
                 if isinstance(piece, Chunk) and piece.index == 0:
                     FIRST_CHUNK.observe(perf_counter() - started)
         return True
 
 
-async def _tell(piece: Piece, broadcast: ReplyBroadcast) -> None:
+async def _publish(piece: Piece, broadcast: ReplyBroadcast) -> None:
     match piece:
         case Chunk():
             if piece.is_final and not broadcast.content + piece.content:
@@ -128,6 +128,6 @@ async def _tell(piece: Piece, broadcast: ReplyBroadcast) -> None:
         case Restarted():
             await broadcast.started()
         case Facts(metadata):
-            broadcast.know(metadata)
+            broadcast.set_metadata(metadata)
         case _:
             assert_never(piece)

@@ -10,7 +10,7 @@ from contextlib import suppress
 from redis.asyncio import Redis
 
 from ai_worker.replies.cancellation import Cancellations
-from ai_worker.replies.group_publish import Flushing
+from ai_worker.replies.group_publish import GroupPublisher
 from ai_worker.replies.worker import Worker
 from ai_worker.responder import Part, TextDelta
 from bench.contenders.tokens import tokens
@@ -41,7 +41,7 @@ async def serve(
     """Writes replies until `stop` is set, as `ai_worker.app` does."""
     drafts = Drafts(redis)
     cancellations = Cancellations(drafts)
-    publisher = Flushing(bus=bus, interest=InterestReader(redis))
+    publisher = GroupPublisher(bus=bus, interest=InterestReader(redis))
     worker = Worker(responder=Steady(), publisher=publisher, drafts=drafts, cancellations=cancellations)
     async with asyncio.TaskGroup() as group:
         tasks = [

@@ -14,7 +14,7 @@ from support.servers import RedisServer
 from support.servers.ports import free_port
 
 from ai_worker import gauges as looks
-from ai_worker.gauges import look
+from ai_worker.gauges import refresh_gauges
 from ai_worker.models.breaker import Breaker, State
 from ai_worker.models.metrics import BREAKER
 from ai_worker.responder import TextDelta
@@ -229,7 +229,7 @@ async def test_the_gauges_follow_what_others_do(redis: Redis, monkeypatch: pytes
     """The queue's length, and a breaker that another worker opened."""
     monkeypatch.setattr(looks, "LOOK_SECONDS", 0.02)
     bus = LocalBus()
-    looking = asyncio.create_task(look(bus, breaker_on(redis), ["m"]))
+    looking = asyncio.create_task(refresh_gauges(bus, breaker_on(redis), ["m"]))
     try:
         await opened(redis, seconds=60)
         BREAKER.labels("m").set(State.CLOSED)  # as a worker shows it that has had no part in it

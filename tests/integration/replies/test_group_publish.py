@@ -10,7 +10,7 @@ from support.servers import RedisServer
 from ai_worker.replies.broadcast import AttemptUnknownError, ReplyBroadcast
 from ai_worker.replies.cancellation import Cancellations
 from ai_worker.replies.chunks import Chunk, Cut
-from ai_worker.replies.group_publish import Flushing
+from ai_worker.replies.group_publish import GroupPublisher
 from ai_worker.replies.worker import Worker
 from ai_worker.responder import Part, TextDelta
 from shared.bus import BusUnavailableError, Job, Routed
@@ -72,8 +72,8 @@ def bus() -> Bus:
 
 
 @pytest.fixture
-async def flushing(redis: Redis, bus: Bus) -> AsyncIterator[Flushing]:
-    made = Flushing(bus=bus, interest=InterestReader(redis))
+async def flushing(redis: Redis, bus: Bus) -> AsyncIterator[GroupPublisher]:
+    made = GroupPublisher(bus=bus, interest=InterestReader(redis))
     work = asyncio.create_task(made.run())
     yield made
     work.cancel()
@@ -92,7 +92,7 @@ async def begun(task: asyncio.Task[None], bus: Bus, batches: int) -> None:
 
 
 async def test_what_comes_while_a_flush_is_on_its_way_goes_together_in_the_next(
-    flushing: Flushing, bus: Bus
+    flushing: GroupPublisher, bus: Bus
 ) -> None:
     """In the order in which it came; a lone event goes at once."""
     bus.may_go.clear()
@@ -106,7 +106,7 @@ async def test_what_comes_while_a_flush_is_on_its_way_goes_together_in_the_next(
 
 
 async def test_a_refused_chunk_is_not_published_and_those_beside_it_are(
-    redis: Redis, flushing: Flushing, bus: Bus
+    redis: Redis, flushing: GroupPublisher, bus: Bus
 ) -> None:
     """Cancelled, or taken over by another worker: each is told so itself."""
     drafts = Drafts(redis)
@@ -134,7 +134,7 @@ async def test_a_refused_chunk_is_not_published_and_those_beside_it_are(
 
 
 async def test_a_bus_that_is_away_fails_those_that_it_did_not_take_and_later_ones_go(
-    flushing: Flushing, bus: Bus
+    flushing: GroupPublisher, bus: Bus
 ) -> None:
     """Each is told; nobody waits for ever."""
     bus.away = True
@@ -146,7 +146,7 @@ async def test_a_bus_that_is_away_fails_those_that_it_did_not_take_and_later_one
     await flushing.publish(chunk("later"))
 
 
-async def test_an_outcome_waits_for_no_flush_and_holds_up_none(flushing: Flushing, bus: Bus) -> None:
+async def test_an_outcome_waits_for_no_flush_and_holds_up_none(flushing: GroupPublisher, bus: Bus) -> None:
     """It goes on its own."""
     bus.may_go.clear()
     first = asyncio.create_task(flushing.publish(chunk("0")))
@@ -158,7 +158,7 @@ async def test_an_outcome_waits_for_no_flush_and_holds_up_none(flushing: Flushin
     await asyncio.gather(first, outcome)
 
 
-async def test_whoever_gives_up_waiting_is_left_out(flushing: Flushing, bus: Bus) -> None:
+async def test_whoever_gives_up_waiting_is_left_out(flushing: GroupPublisher, bus: Bus) -> None:
     """What it wanted to say is not said after it has gone."""
     bus.may_go.clear()
     first = asyncio.create_task(flushing.publish(chunk("0")))
@@ -172,7 +172,7 @@ async def test_whoever_gives_up_waiting_is_left_out(flushing: Flushing, bus: Bus
 
 
 async def test_a_reply_is_tried_again_where_it_was_not_known_which_attempt_it_is(
-    redis: Redis, bus: Bus, flushing: Flushing, monkeypatch: pytest.MonkeyPatch
+    redis: Redis, bus: Bus, flushing: GroupPublisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker that began it anew three times has died; the next one's look at Redis takes too long."""
     drafts = Drafts(redis)
@@ -198,14 +198,14 @@ async def test_a_reply_is_tried_again_where_it_was_not_known_which_attempt_it_is
 
 
 async def test_what_is_known_of_a_reply_goes_with_the_next_chunk_where_one_was_not_written(
-    redis: Redis, flushing: Flushing, monkeypatch: pytest.MonkeyPatch
+    redis: Redis, flushing: GroupPublisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever cancels the reply finds it beside the text, which was mended."""
     drafts = Drafts(redis)
     cause = Event(REPLY_REQUESTED, ASKED.json_bytes())
     broadcast = ReplyBroadcast(ASKED, cause, publisher=flushing, drafts=drafts, cut=Cut())
     await broadcast.started()
-    broadcast.know({"model": "m"})
+    broadcast.set_metadata({"model": "m"})
 
     async def unanswered(*_: object) -> None:
         raise TimeoutError

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ai_worker.models.conversation import Conversation
-from ai_worker.models.prompt import DELETED, MOST_MESSAGES, Prompt, Turn, plain_name, prompt, tokens
+from ai_worker.models.prompt import DELETED, MAX_MESSAGES, Prompt, Turn, plain_name, prompt, tokens
 from shared.events import HistoryMessage, ReplyRequested
 
 Role = Literal["USER", "AI", "SYSTEM"]
@@ -144,7 +144,7 @@ def test_the_latest_messages_that_fit_are_there_whole(lines: list[Line], budget:
     kept = [turn.text for turn in found.turns]
     said = [message.content for message in chat.history if message.content.strip()]
     assert kept == said[len(said) - len(kept) :]
-    assert len(kept) < MOST_MESSAGES
+    assert len(kept) < MAX_MESSAGES
     spent = sum(tokens(text) for text in (*kept, found.instructions, found.question))
     assert spent <= budget
     assert not found.turns or found.turns[0].role == "user"

@@ -10,7 +10,7 @@ from typing import Any, Final, cast
 
 import pytest
 
-from ai_worker.gauges import look
+from ai_worker.gauges import refresh_gauges
 from ai_worker.replies import cancellation as cancelling_workers
 from ai_worker.replies.cancellation import Cancellations
 from chat_api.accounts.revocation_set import EndedSessionsKeeper
@@ -46,7 +46,7 @@ class Swallowing:
 
 
 async def _looks(server: Swallowing) -> None:
-    await look(server, None, ())
+    await refresh_gauges(server, None, ())
 
 
 async def _cancellations(server: Swallowing) -> None:

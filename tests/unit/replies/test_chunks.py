@@ -79,7 +79,7 @@ def test_what_waits_never_exceeds_its_bytes(texts: list[str], size: int) -> None
             assert 0 < len(content.encode()) <= size
             sent += content
         assert len(pending.text.encode()) <= size
-    assert sent + pending.take() == "".join(map(cleaned, texts))
+    assert sent + pending.pop() == "".join(map(cleaned, texts))
 
 
 async def test_tokens_of_one_moment_travel_together(monkeypatch: pytest.MonkeyPatch) -> None:

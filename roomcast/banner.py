@@ -1,4 +1,4 @@
-"""What `roomcast up` prints once everything listens."""
+"""Prints the addresses and logins of a running `roomcast up`."""
 
 import shlex
 import shutil
@@ -16,7 +16,7 @@ _TOKEN_IN_ANSWER: Final = """sed 's/.*"accessToken":"\\([^"]*\\).*/\\1/'"""  # n
 
 
 class Addresses(Protocol):
-    """Where the services listen."""
+    """The addresses that the services listen on."""
 
     @property
     def api_host(self) -> str: ...  # noqa: D102
@@ -29,7 +29,7 @@ class Addresses(Protocol):
 
 
 def show(addresses: Addresses, demo: Demo | None) -> None:
-    """Prints it to stdout; in colour on a terminal."""
+    """Prints the banner to stdout; bold on a terminal."""
     api = base_url(addresses.api_host, addresses.api_port)
     gateway = base_url(addresses.gateway_host, addresses.gateway_port)
     lines = [("API", api), ("API docs", f"{api}/docs"), ("Socket.IO", gateway)]
@@ -46,7 +46,7 @@ def _demo_lines(api: str, gateway: str, demo: Demo) -> list[tuple[str, str]]:
 
 
 def _chat_line(api: str, gateway: str) -> str:
-    """Opens the chat with the assistant, wherever this listens."""
+    """Returns the command that opens the chat with the assistant."""
     words = [_command(), "chat", "--user", "alice", "--password", PASSWORD, "--chat", ASSISTANT_TITLE]
     words += [] if api == _USUAL_API else ["--api-url", api]
     words += [] if gateway == _USUAL_GATEWAY else ["--gateway-url", gateway]
@@ -54,7 +54,7 @@ def _chat_line(api: str, gateway: str) -> str:
 
 
 def _curl_line(api: str, chat_id: str) -> str:
-    """Logs in and posts; needs nothing but a shell, curl and sed."""
+    """Returns a command that logs in and posts; needs nothing but a shell, curl and sed."""
     json = "-H 'Content-Type: application/json'"
     login = f'{{"username":"alice","password":"{PASSWORD}"}}'
     token = f"$(curl -s {api}/api/auth/login {json} -d '{login}' | {_TOKEN_IN_ANSWER})"
@@ -63,7 +63,7 @@ def _curl_line(api: str, chat_id: str) -> str:
 
 
 def _command() -> str:
-    """How this program is called from here: by name when that finds it, else by path."""
+    """Returns the command that starts this program from here: its name when that finds it, else its path."""
     program = Path(sys.argv[0])
     found = shutil.which("roomcast")
     if found is not None and program.exists() and Path(found).samefile(program):

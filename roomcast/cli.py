@@ -1,4 +1,4 @@
-"""The command line. Each command imports what it runs, so that `--help` comes at once."""
+"""Parses the command line. Each command imports what it runs, so that `--help` comes at once."""
 
 from importlib.metadata import version
 from typing import Annotated
@@ -129,5 +129,5 @@ def migrate() -> None:
 
 
 def main() -> None:
-    """The program `roomcast`."""
+    """Runs the program `roomcast`."""
     app(prog_name="roomcast")

@@ -1,4 +1,4 @@
-"""Two people and two chats to try Roomcast with, made through its public REST API."""
+"""Makes two people and two chats to try Roomcast with, through its public REST API."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -20,7 +20,7 @@ class DemoRefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """What was made: who can log in with `PASSWORD`, and the ids of the chats."""
+    """The demo as it was made: the names that log in with `PASSWORD`, and the ids of the chats."""
 
     usernames: tuple[str, ...]
     chat_id: str
@@ -28,7 +28,7 @@ class Demo:
 
 
 async def seed(api_url: str) -> Demo | None:
-    """Makes the demo's users and chats where they are not there yet; None when the API refuses it."""
+    """Makes the demo's users and chats where they are missing; None when the API refuses it."""
     timeout = aiohttp.ClientTimeout(total=_SECONDS)
     async with aiohttp.ClientSession(api_url, timeout=timeout) as http:
         try:
@@ -58,7 +58,7 @@ async def _session(http: aiohttp.ClientSession, username: str) -> dict[str, Any]
 
 
 async def _chats(http: aiohttp.ClientSession, token: str) -> dict[str, str]:
-    """Ids of the user's chats by title, the demo's among the last hundred used."""
+    """Returns the ids of the user's chats by title, the demo's among the last hundred used."""
     async with http.get("/api/chat", params={"limit": 100}, headers=_bearer(token)) as response:
         return {chat["title"]: chat["id"] for chat in (await _answer(response))["items"]}
 

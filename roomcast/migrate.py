@@ -1,4 +1,4 @@
-"""`roomcast migrate`: brings the database to the schema that this version works with."""
+"""Migrates: brings the database to the schema that this version works with."""
 
 import asyncpg
 import structlog
@@ -13,7 +13,7 @@ log = structlog.get_logger()
 
 
 def main() -> int:
-    """Migrates; gives the exit status."""
+    """Migrates; returns the exit status."""
     try:
         settings = ApiSettings.load(needs=["database_url"])
     except SettingsError as error:

@@ -1,4 +1,4 @@
-"""`roomcast up`: all three services in this process, on embedded parts where no real ones are configured."""
+"""Runs all three services in this process, on embedded parts where no real ones are configured."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -31,17 +31,17 @@ log = structlog.get_logger()
 
 
 class UpSettings(ApiSettings, GatewaySettings, WorkerSettings):
-    """What all three services read."""
+    """The settings of all three services."""
 
     @property
     def may_have_demo_logins(self) -> bool:
-        """Whether logins that everybody knows harm nobody: nothing but this machine reaches them."""
+        """Returns whether logins that everybody knows harm nobody: only this machine reaches them."""
         return self.database_url is None and is_loopback(self.api_host)
 
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
-    """What the services stand on."""
+    """The parts that the services run on."""
 
     settings: UpSettings
     database_url: str
@@ -50,7 +50,7 @@ class _Parts:
 
 
 def main(*, with_demo: bool) -> int:
-    """Runs everything until it is told to stop; gives the exit status of the process."""
+    """Runs everything until it is told to stop; returns the exit status of the process."""
     try:
         settings = UpSettings.load()
     except SettingsError as error:

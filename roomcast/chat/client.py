@@ -1,4 +1,4 @@
-"""The terminal client in action: one person, one socket, one open chat at a time."""
+"""Runs the terminal client: one person, one socket, one open chat at a time."""
 
 import asyncio
 from contextlib import suppress
@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import aiohttp
 
-from roomcast.chat.commands import command_in, obey
+from roomcast.chat.commands import command_in, run_command
 from roomcast.chat.connection.account import Account
 from roomcast.chat.connection.link import Link
 from roomcast.chat.connection.outbox import Outbox
@@ -28,7 +28,7 @@ REPLY_SECONDS: Final = 30.0
 
 
 class Client:
-    """Shows a chat and posts what is typed."""
+    """A client that shows a chat and posts what is typed."""
 
     def __init__(
         self, http: aiohttp.ClientSession, gateway_url: str, account: Account, screen: Screen
@@ -39,7 +39,7 @@ class Client:
         self.listed: list[Chat] = []
         self._link = Link(http, gateway_url, account, self)
         self._outbox = Outbox(account, sent=self._sent, notice=screen.notice)
-        self._typing = TypingSigns(self._tell_typing)
+        self._typing = TypingSigns(self._send_typing)
         self._progress = asyncio.Event()
         self._unread = asyncio.Event()
         self._read: dict[str, int] = {}
@@ -48,7 +48,7 @@ class Client:
         screen.on_interrupt(self._interrupted)
 
     async def run(self, chat_id: str) -> int:
-        """Opens a chat and goes on until the person, or stdin, ends it; the exit status.
+        """Opens a chat and goes on until the person, or stdin, ends it; returns the exit status.
 
         Raises:
             ChatError: it cannot go on.
@@ -61,11 +61,11 @@ class Client:
                     self._link.run,
                     self._outbox.run,
                     self._typing.run,
-                    self._tell_read,
+                    self._send_read,
                 )
                 tasks = [group.create_task(duty()) for duty in duties]
                 async for line in self.screen.lines():
-                    if not await self._take(line):
+                    if not await self._handle(line):
                         break
                 status = await self._finish()
                 for task in tasks:
@@ -157,15 +157,15 @@ class Client:
             self._link.catch_up()
 
     def _interrupted(self) -> str | None:
-        """Ctrl-C ends the reply that is being written, else the client."""
+        """Returns the line that Ctrl-C stands for: it ends the reply being written, else the client."""
         return ":stop" if self.conversation is not None and self.conversation.writing is not None else None
 
-    async def _take(self, line: str) -> bool:
-        """Does what a line says; whether to go on."""
+    async def _handle(self, line: str) -> bool:
+        """Runs a command or posts a message; returns whether to go on."""
         self._typing.typed("")
         command = command_in(line)
         if command is not None:
-            return await obey(self, *command)
+            return await run_command(self, *command)
         if not line.strip():
             return True
         if self.conversation is None:
@@ -175,11 +175,11 @@ class Client:
             self._outbox.post(self.conversation.chat_id, line[1:] if line.startswith("::") else line)
         return True
 
-    async def _tell_typing(self, is_typing: bool) -> None:  # noqa: FBT001  # the one thing that is told
+    async def _send_typing(self, is_typing: bool) -> None:  # noqa: FBT001  # the one thing that is told
         if self.conversation is not None:
             await self._link.typing(self.conversation.chat_id, is_typing=is_typing)
 
-    async def _tell_read(self) -> None:
+    async def _send_read(self) -> None:
         while True:
             await self._unread.wait()
             self._unread.clear()
@@ -196,7 +196,7 @@ class Client:
             self._read[conversation.chat_id] = seq
 
     async def _finish(self) -> int:
-        """Waits for what was posted, and through pipes for its replies; the exit status."""
+        """Waits for what was posted, and through pipes for its replies; returns the exit status."""
         try:
             async with asyncio.timeout(SEND_SECONDS):
                 await self._outbox.drained()
@@ -234,7 +234,7 @@ class Client:
 
 
 def _only(group: ExceptionGroup[Exception]) -> Exception:
-    """The one trouble to tell the person about; the group itself when it holds anything unforeseen."""
+    """Returns the one trouble to tell the person about; the group itself where more is wrong."""
     troubles, others = group.split(ChatError)
     if troubles is None or others is not None:
         return group

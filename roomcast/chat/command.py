@@ -1,4 +1,4 @@
-"""`roomcast chat`: finds the servers, then leaves everything to the terminal client."""
+"""Runs `roomcast chat`: finds the servers, then leaves everything to the terminal client."""
 
 import asyncio
 
@@ -17,7 +17,7 @@ def main(
     api_url: str | None,
     gateway_url: str | None,
 ) -> int:
-    """Runs the client against the given addresses, else the configured ones; gives the exit status."""
+    """Runs the client against the given addresses, else the configured ones; returns the exit status."""
     try:
         settings = Settings.load(**({} if api_url is None else {"api_url": api_url}))
     except SettingsError as error:

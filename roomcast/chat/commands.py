@@ -1,4 +1,4 @@
-"""What one can tell the terminal client itself: lines that begin with a colon."""
+"""Runs the terminal client's own commands: lines that begin with a colon."""
 
 import re
 from collections.abc import Awaitable, Callable
@@ -19,15 +19,15 @@ class Host(Protocol):
 
     @property
     def account(self) -> Account:
-        """Who is logged in."""
+        """Returns the account that is logged in."""
 
     @property
     def screen(self) -> Screen:
-        """Where to answer."""
+        """Returns the screen to answer on."""
 
     @property
     def conversation(self) -> Conversation | None:
-        """The open chat."""
+        """Returns the open chat."""
 
     listed: list[Chat]
     """The chats as they were listed last, which is what numbers mean."""
@@ -91,7 +91,7 @@ async def _again(host: Host, _: str) -> None:
 
 
 async def _quit(_host: Host, _: str) -> None:
-    """Ends the client; see `obey`."""
+    """Ends the client; see `run_command`."""
 
 
 COMMANDS: Final[dict[str, tuple[str, str, Callable[[Host, str], Awaitable[None]]]]] = {
@@ -108,13 +108,13 @@ COMMANDS: Final[dict[str, tuple[str, str, Callable[[Host, str], Awaitable[None]]
 
 
 def command_in(line: str) -> tuple[str, str] | None:
-    """The command's name and the rest of the line; None when the line is a message, such as `:)`."""
+    """Returns the command's name and the rest of the line; None when the line is a message, such as `:)`."""
     found = _COMMAND.fullmatch(line.strip())
     return (found[1], (found[2] or "").strip()) if found else None
 
 
-async def obey(host: Host, name: str, rest: str) -> bool:
-    """Does it, says what goes wrong; whether the client goes on."""
+async def run_command(host: Host, name: str, rest: str) -> bool:
+    """Runs a command and says what goes wrong; returns whether the client goes on."""
     if name not in COMMANDS:
         host.screen.notice(f"There is no :{name}; :help lists what there is, two colons send the line.")
         return True

@@ -1,4 +1,4 @@
-"""Before a chat is open: logging in, and choosing or making a chat."""
+"""Logs in, and chooses or makes a chat to open."""
 
 from roomcast.chat.connection.account import Account
 from roomcast.chat.connection.rest import ChatError, RefusedError, Rest
@@ -13,7 +13,7 @@ _MAX_PAGES = 20
 
 
 async def log_in(rest: Rest, screen: Screen, username: str | None, password: str | None) -> Account:
-    """A logged-in user; asks for what is missing, and offers to register who is not known.
+    """Logs a user in; asks for what is missing, and offers to register who is not known.
 
     Raises:
         ChatError: not let in.
@@ -39,7 +39,7 @@ async def log_in(rest: Rest, screen: Screen, username: str | None, password: str
 
 
 async def load_chats(account: Account) -> list[Chat]:
-    """The user's chats, latest activity first.
+    """Returns the user's chats, latest activity first.
 
     Raises:
         ChatError: they cannot be had.
@@ -56,7 +56,7 @@ async def load_chats(account: Account) -> list[Chat]:
 
 
 def show_chats(screen: Screen, chats: list[Chat]) -> None:
-    """Lists them, numbered from 1."""
+    """Lists chats, numbered from 1."""
     for number, chat in enumerate(chats[:SHOWN], start=1):
         unread = f" ({chat.unread} unread)" if chat.unread else ""
         screen.notice(f"{number:>3}  {chat.title}{unread}{_preview(chat)}")
@@ -65,7 +65,7 @@ def show_chats(screen: Screen, chats: list[Chat]) -> None:
 
 
 def find_chat(chats: list[Chat], text: str) -> Chat | None:
-    """The chat that `text` means: an id, a title, or the number in the list; titles in any case."""
+    """Returns the chat that `text` means: an id, a title, or the number in the list; titles in any case."""
     folded = text.strip().casefold()
     for chat in chats:
         if chat.id == folded or chat.title == text:
@@ -79,7 +79,7 @@ def find_chat(chats: list[Chat], text: str) -> Chat | None:
 
 
 async def choose_chat(account: Account, screen: Screen, wanted: str | None) -> str:
-    """The id of the chat to open: the one wanted, else one that is chosen or made.
+    """Returns the id of the chat to open: the one wanted, else one that is chosen or made.
 
     Raises:
         ChatError: there is none as wanted, and nobody to choose another.
@@ -112,7 +112,7 @@ async def choose_chat(account: Account, screen: Screen, wanted: str | None) -> s
 
 
 async def new_chat(account: Account, screen: Screen, title: str = "") -> str | None:
-    """The id of a chat made by what is answered; None when it was refused.
+    """Makes a chat by what is answered; returns its id, None when it was refused.
 
     Raises:
         ChatError: the API does not answer.
@@ -132,7 +132,7 @@ async def new_chat(account: Account, screen: Screen, title: str = "") -> str | N
 
 
 async def find_user(account: Account, username: str) -> User | None:
-    """The user of this name.
+    """Returns the user of this name.
 
     Raises:
         ChatError: it cannot be looked up.

@@ -1,4 +1,4 @@
-"""What the public contract sends, as the terminal client reads it; fields it does not know are ignored."""
+"""Models of the public contract, as the terminal client reads it; unknown fields are ignored."""
 
 from typing import Any, Literal
 
@@ -21,7 +21,7 @@ class User(Received):
 
 
 class Session(Received):
-    """What logging in, registering and refreshing answer; `expires_in` is in seconds."""
+    """The answer to logging in, registering and refreshing; `expires_in` is in seconds."""
 
     user: User
     access_token: str
@@ -78,7 +78,7 @@ class Chat(Received):
 
 
 class Joined(Received):
-    """What joining a chat's room answers."""
+    """The answer to joining a chat's room."""
 
     last_seq: int
     missed: tuple[Message, ...] = ()
@@ -97,7 +97,7 @@ class Chunk(Received):
 
 
 class Status(Received):
-    """How a reply is getting on."""
+    """The progress of a reply."""
 
     reply_id: str
     reply_to: str | None = None

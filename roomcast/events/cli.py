@@ -1,4 +1,4 @@
-"""The commands of `roomcast events`. Each imports what it runs, so that `--help` comes at once."""
+"""Parses the commands of `roomcast events`. Each imports what it runs, so that `--help` comes at once."""
 
 from typing import TYPE_CHECKING, Annotated
 

@@ -1,4 +1,4 @@
-"""The commands over the dead letters."""
+"""Lists, shows, replays and drops dead letters."""
 
 from collections.abc import AsyncIterator, Collection
 from contextlib import AsyncExitStack
@@ -93,14 +93,14 @@ async def _chosen(letters: AsyncIterator[Taken], ids: Collection[str] | None) ->
 
 
 class _Wanted:
-    """Whether somebody still waits for what a letter asks for, as far as the database can be asked."""
+    """A look into the database: does somebody still wait for what a letter asks for?"""
 
     def __init__(self, sources: Sources, stack: AsyncExitStack) -> None:
         self._sources = sources
         self._stack = stack
 
     async def why_not(self, letter: DeadLetter) -> str | None:
-        """Why it should not be given back; None when it may."""
+        """Returns the reason not to give it back; None when it may."""
         if letter.type != REPLY_REQUESTED or letter.event is None:
             return None
         try:

@@ -1,4 +1,4 @@
-"""New events of the store as they come, none left out."""
+"""Reads new events of the store as they come, none left out."""
 
 from time import monotonic
 from typing import Final
@@ -13,7 +13,7 @@ _LATE_SECONDS: Final = 60.0
 
 
 class Feed:
-    """What comes into the store; positions that others overtook are told when they turn up."""
+    """A reader of new events; those whose positions were overtaken come when they turn up."""
 
     def __init__(self, which: Filter) -> None:
         self._which = which
@@ -21,7 +21,7 @@ class Feed:
         self._missing: dict[int, float] = {}
 
     async def start(self, store: EventStore, last: int) -> list[StoredEvent]:
-        """The latest events, at most `last`; `more` tells those after them."""
+        """Returns the latest events, at most `last`; `more` returns those after them."""
         self._highest = await store.last()
         floor = max(0, self._highest - _LOOK_BACK)
         there = set(await store.positions(floor, (), 2 * _LOOK_BACK))
@@ -29,7 +29,7 @@ class Feed:
         return await store.before(self._which, self._highest + 1, last) if last else []
 
     async def more(self, store: EventStore) -> list[StoredEvent]:
-        """Those that have come since, in the order of positions; empty when there are none."""
+        """Returns those that have come since, in the order of positions; empty when there are none."""
         fresh = await store.positions(self._highest, list(self._missing), _PAGE)
         if not fresh:
             self._give_up()

@@ -1,4 +1,4 @@
-"""Moments as one types them."""
+"""Parses moments as one types them."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -12,7 +12,7 @@ _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 def moment(text: str) -> datetime:
-    """The moment that `text` means: ISO 8601 (UTC unless it says otherwise), or how long ago.
+    """Returns the moment that `text` means: ISO 8601 (UTC unless it says otherwise), or how long ago.
 
     Raises:
         ValueError: it means none.

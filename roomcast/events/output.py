@@ -1,4 +1,4 @@
-"""What the commands print: tables for people, a JSON object a line for programs; remarks go to stderr."""
+"""Prints tables for people, or a JSON object a line for programs; remarks go to stderr."""
 
 import sys
 from collections.abc import Iterable, Sequence
@@ -22,21 +22,21 @@ _LETTERS: Final = ("buried", "type", "queue", "reason", "id")
 
 
 class Output:
-    """Prints events and letters, as JSON or not."""
+    """The output of a command, as JSON or not."""
 
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
         self._console = Console(width=None if sys.stdout.isatty() else _WIDE, highlight=False, markup=False)
 
     def events(self, events: Sequence[StoredEvent]) -> None:
-        """Several, a row each."""
+        """Prints several, a row each."""
         if self.as_json:
             self._lines(event_json(each) for each in events)
         else:
             self._table(_LISTED, map(_row, events))
 
     def event(self, stored: StoredEvent) -> None:
-        """One, with all that there is."""
+        """Prints one, with all that there is."""
         if self.as_json:
             return self._lines([event_json(stored)])
         rows = {**event_json(stored)}
@@ -44,7 +44,7 @@ class Output:
         return self._whole(rows, body)
 
     def followed(self, stored: StoredEvent) -> None:
-        """One that has just come, in a line."""
+        """Prints one that has just come, in a line."""
         if self.as_json:
             self._lines([event_json(stored)])
         else:
@@ -54,7 +54,7 @@ class Output:
         sys.stdout.flush()
 
     def letters(self, letters: Sequence[DeadLetter]) -> None:
-        """Several, a row each."""
+        """Prints several, a row each."""
         if self.as_json:
             self._lines(map(letter_json, letters))
         else:
@@ -63,7 +63,7 @@ class Output:
             )
 
     def letter(self, letter: DeadLetter) -> None:
-        """One, with all that there is."""
+        """Prints one, with all that there is."""
         if self.as_json:
             return self._lines([letter_json(letter)])
         rows = letter_json(letter)
@@ -74,7 +74,7 @@ class Output:
         )
 
     def done(self, id_: str, outcome: str, *, well: bool) -> None:
-        """What became of one that something was done with."""
+        """Prints what became of one event or letter."""
         if self.as_json:
             self._lines([{"id": id_, "done": well, "outcome": outcome}])
         else:
@@ -83,7 +83,7 @@ class Output:
             )
 
     def remark(self, text: str) -> None:
-        """A word to the operator."""
+        """Prints a remark to the operator, on stderr."""
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
 
@@ -112,7 +112,7 @@ class Output:
 
 
 def event_json(stored: StoredEvent) -> dict[str, Any]:
-    """An event of the store as `--json` shows it."""
+    """Returns an event of the store as `--json` shows it."""
     return {
         "position": stored.position,
         **_event(stored.event),
@@ -122,7 +122,7 @@ def event_json(stored: StoredEvent) -> dict[str, Any]:
 
 
 def letter_json(letter: DeadLetter) -> dict[str, Any]:
-    """A dead letter as `--json` shows it; `body` stands in `event`, or as text where there is none."""
+    """Returns a dead letter as `--json` shows it; `body` stands in `event`, else as text."""
     known = {
         "id": letter.id,
         "type": letter.type,

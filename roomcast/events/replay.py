@@ -1,4 +1,4 @@
-"""`roomcast events replay`: stored events are published again, under the ids that they have."""
+"""Publishes stored events again, under the ids that they have."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -77,7 +77,7 @@ async def _publish_all(
 
 
 async def _publish(bus: Bus, out: Output, page: Sequence[Replayable], *, outdated: bool) -> int:
-    """Publishes a page, confirmed; how many of it."""
+    """Publishes a page; returns how many of it were confirmed."""
     due = [each.event for each in page if each.still_so or outdated]
     await bus.publish([Routed(event, _gateways(event)) for event in due])
     published = {event.id for event in due}
@@ -88,5 +88,5 @@ async def _publish(bus: Bus, out: Output, page: Sequence[Replayable], *, outdate
 
 
 def _gateways(event: Event) -> frozenset[str] | None:
-    """Every gateway, where sockets get it: it passes over what it has no room for, or has relayed lately."""
+    """Returns every gateway (None) for what sockets get; one drops what it relayed or has no room for."""
     return None if event.rooms or event.users or event.everywhere else frozenset()

@@ -1,4 +1,4 @@
-"""Where the events are: the database and the broker of the settings, or the database of a running `up`."""
+"""Finds the events: the database and the broker of the settings, or the database of a running `up`."""
 
 import asyncio
 import os
@@ -35,7 +35,7 @@ _NO_BROKER: Final = (
 
 
 class FailedError(StartError):
-    """What was asked for was not done, or not all of it; the text says what."""
+    """A command that did not do all that was asked for; the text says what."""
 
 
 class NoTablesError(FailedError):
@@ -46,7 +46,7 @@ class NoTablesError(FailedError):
 
 
 class Sources:
-    """The addresses; each is asked for when it is needed."""
+    """The addresses of database and broker, each read when it is needed."""
 
     def __init__(self) -> None:
         self._settings = ApiSettings.load()
@@ -54,7 +54,7 @@ class Sources:
 
     @property
     def database_url(self) -> str:
-        """The database's address.
+        """Returns the database's address.
 
         Raises:
             SettingsError: there is none.
@@ -69,7 +69,7 @@ class Sources:
 
     @property
     def rabbitmq_url(self) -> SecretStr:
-        """The broker's address.
+        """Returns the broker's address.
 
         Raises:
             SettingsError: there is none.
@@ -80,7 +80,7 @@ class Sources:
 
     @asynccontextmanager
     async def database(self) -> AsyncIterator[asyncpg.Connection]:
-        """A connection to the database.
+        """Returns a connection to the database.
 
         Raises:
             FailedError: it does not answer.
@@ -101,7 +101,7 @@ class Sources:
 
 
 def run_command(command: Callable[[Sources], Awaitable[None]]) -> int:
-    """Runs a command to its end, or until Ctrl-C; gives the exit status."""
+    """Runs a command to its end, or until Ctrl-C; returns the exit status."""
 
     async def main(stop: asyncio.Event) -> None:
         running = asyncio.ensure_future(_told(command(sources)))

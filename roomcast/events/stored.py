@@ -1,4 +1,4 @@
-"""The commands over the event store."""
+"""Lists, shows and follows the events of the store."""
 
 import asyncio
 from collections.abc import AsyncIterator

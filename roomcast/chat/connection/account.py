@@ -1,4 +1,4 @@
-"""A logged-in user of the terminal client, with tokens that are kept fresh."""
+"""Calls the API as a logged-in user, with tokens that are kept fresh."""
 
 import asyncio
 from collections.abc import Callable
@@ -21,7 +21,7 @@ class LoggedOutError(ChatError):
 
 
 class Account:
-    """Calls the API as one user.
+    """A logged-in user, who calls the API.
 
     Attributes:
         renewed: called with each new access token.
@@ -30,29 +30,29 @@ class Account:
     def __init__(self, rest: Rest, session: Session) -> None:
         self._rest = rest
         self._lock = asyncio.Lock()
-        self._hurry = asyncio.Event()
+        self._renew_now = asyncio.Event()
         self.renewed: Callable[[str], None] = lambda _: None
-        self._take(session)
+        self._keep(session)
 
     @classmethod
     async def log_in(cls, rest: Rest, username: str, password: str) -> Self:
-        """Raises RefusedError with code `bad_credentials`, or another ChatError."""
+        """Logs in; raises RefusedError with code `bad_credentials`, or another ChatError."""
         fields = {"username": username, "password": password}
         return cls(rest, Session.model_validate(await rest.call("POST", "/api/auth/login", fields)))
 
     @classmethod
     async def register(cls, rest: Rest, username: str, password: str) -> Self:
-        """Raises RefusedError with code `username_taken` or `validation_failed`, or another ChatError."""
+        """Registers; raises RefusedError (`username_taken`, `validation_failed`), or another ChatError."""
         fields = {"username": username, "password": password}
         return cls(rest, Session.model_validate(await rest.call("POST", "/api/auth/register", fields)))
 
     @property
     def user(self) -> User:
-        """Who this is."""
+        """Returns the user."""
         return self._session.user
 
     async def call(self, method: str, path: str, body: object = None, **more: Any) -> Any:
-        """As `Rest.call`, with a valid token.
+        """Calls the API as `Rest.call` does, with a valid token.
 
         Raises:
             LoggedOutError: the session has ended.
@@ -68,7 +68,7 @@ class Account:
         return await self._rest.call(method, path, body, token=self._session.access_token, **more)
 
     async def token(self) -> str:
-        """An access token that is valid for a while.
+        """Returns an access token that is valid for a while.
 
         Raises:
             LoggedOutError: the session has ended.
@@ -79,8 +79,8 @@ class Account:
         return self._session.access_token
 
     def renew_soon(self) -> None:
-        """Has the token renewed at once, whatever its age."""
-        self._hurry.set()
+        """Makes `keep_fresh` renew the token at once, whatever its age."""
+        self._renew_now.set()
 
     async def keep_fresh(self) -> None:
         """Renews the token before it expires, again and again, until cancelled.
@@ -90,10 +90,10 @@ class Account:
         """
         delays = backoff()
         while True:
-            self._hurry.clear()
+            self._renew_now.clear()
             try:
                 async with asyncio.timeout(max(0.0, self._renew_at - monotonic())):
-                    await self._hurry.wait()
+                    await self._renew_now.wait()
             except TimeoutError:
                 pass
             try:
@@ -119,10 +119,10 @@ class Account:
                 if error.status == 401:
                     raise LoggedOutError from error
                 raise
-            self._take(Session.model_validate(answer))
+            self._keep(Session.model_validate(answer))
         self.renewed(self._session.access_token)
 
-    def _take(self, session: Session) -> None:
+    def _keep(self, session: Session) -> None:
         self._session = session
         life = session.expires_in
         self._renew_at = monotonic() + life - min(MARGIN, life / 5)

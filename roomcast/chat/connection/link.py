@@ -1,4 +1,4 @@
-"""The terminal client's socket: connected as long as it can be, in one chat's room, missing nothing."""
+"""Keeps the terminal client's socket connected and in one chat's room, missing nothing."""
 
 import asyncio
 import logging
@@ -17,7 +17,7 @@ from shared.concurrency.backoff import backoff
 from shared.concurrency.cancellation import raise_if_cancelled
 
 ANSWER_SECONDS: Final = 10
-PATIENCE: Final = frozenset({"unavailable", "rate_limited", "draining"})
+RETRYABLE_CODES: Final = frozenset({"unavailable", "rate_limited", "draining"})
 """Codes after which the same may succeed a little later."""
 TOKEN_CODES: Final = frozenset({"token_missing", "token_invalid", "token_expired"})
 
@@ -27,19 +27,19 @@ _silent.propagate = False  # the library's lines would stand between the message
 
 
 class LinkListener(Protocol):
-    """Who takes what the socket brings; called on the event loop, never awaited."""
+    """The receiver of what the socket brings; called on the event loop, never awaited."""
 
     def joined(self, chat_id: str, joined: Joined) -> None:
-        """The socket is in the chat's room, with what was missed since `last_seq`."""
+        """Hears that the socket is in the chat's room, with what was missed since `last_seq`."""
 
     def shut_out(self, chat_id: str) -> None:
-        """The chat is gone, or one is no member of it any more."""
+        """Hears that the chat is gone, or that one is no member of it any more."""
 
     def received(self, event: str, payload: Any) -> None:
-        """An event of the contract, in the order in which it arrived."""
+        """Receives an event of the contract, in the order in which it arrived."""
 
     def link_changed(self, trouble: str) -> None:
-        """Why the socket is not connected; "" when it is."""
+        """Hears the reason why the socket is not connected; "" when it is."""
 
 
 class Place(Protocol):
@@ -47,11 +47,11 @@ class Place(Protocol):
 
     @property
     def chat_id(self) -> str:
-        """Which chat."""
+        """Returns the chat's id."""
 
     @property
     def last_seq(self) -> int:
-        """Messages up to here are known."""
+        """Returns the `seq` up to which messages are known."""
 
 
 class Link:
@@ -86,7 +86,7 @@ class Link:
         self._join.set()
 
     async def typing(self, chat_id: str, *, is_typing: bool) -> None:
-        """Tells the others in the room, when connected."""
+        """Sends a sign of typing to the others in the room, when connected."""
         if self._socket is not None:
             with suppress(socketio.exceptions.SocketIOError):
                 await self._socket.emit("typing", {"chatId": chat_id, "isTyping": is_typing})
@@ -104,7 +104,7 @@ class Link:
             await asyncio.sleep(next(delays))
 
     async def _connection(self) -> bool:
-        """One connection, from its beginning to its end; whether it was made at all."""
+        """Runs one connection to its end; returns whether it was made at all."""
         socket = socketio.AsyncClient(
             reconnection=False,
             handle_sigint=False,
@@ -169,7 +169,7 @@ class Link:
                 socket, "join-chat", {"chatId": place.chat_id, "afterSeq": place.last_seq}
             )
             code = _code(answer)
-            if code in PATIENCE:
+            if code in RETRYABLE_CODES:
                 await asyncio.sleep(next(delays))
             elif code:
                 self._listener.shut_out(place.chat_id)
@@ -186,12 +186,12 @@ class Link:
             await self._token_changed.wait()
             self._token_changed.clear()
             answer = await self._ask(socket, "refresh-token", {"token": self._token})
-            if _code(answer) in PATIENCE:
+            if _code(answer) in RETRYABLE_CODES:
                 await asyncio.sleep(1)
                 self._token_changed.set()
 
     async def _ask(self, socket: socketio.AsyncClient, event: str, payload: object) -> Any:
-        """The acknowledgement; {} and the end of the connection when none comes."""
+        """Returns the acknowledgement; ends the connection when none comes."""
         try:
             return await socket.call(event, payload, timeout=ANSWER_SECONDS)
         except socketio.exceptions.SocketIOError:
@@ -241,7 +241,7 @@ class Link:
 
 
 def _code(answer: Any) -> str:
-    """The code of a refusal; "" of what is none."""
+    """Returns the code of a refusal; "" of what is none."""
     fields = _mapping(answer)
     return "" if fields.get("ok") else str(_mapping(fields.get("error")).get("code", ""))
 

@@ -1,4 +1,4 @@
-"""Posts of the terminal client: in the order typed, each once, however often it has to be tried."""
+"""Posts messages in the order typed, each once, however often it has to be tried."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,10 +11,10 @@ from shared.ids import new_id
 
 
 class Outbox:
-    """Posts what it is given; `run` has to run for that.
+    """A queue of messages to post; `run` has to run for that.
 
     Attributes:
-        failed: whether a message was refused for good.
+        failed: true once a message was refused for good.
     """
 
     def __init__(
@@ -27,7 +27,7 @@ class Outbox:
         self._waiting: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
 
     def post(self, chat_id: str, content: str) -> None:
-        """Has a message posted after those before it."""
+        """Queues a message behind those before it."""
         self._waiting.put_nowait((chat_id, content))
 
     async def drained(self) -> None:
@@ -52,7 +52,7 @@ class Outbox:
             self._waiting.task_done()
 
     async def _post(self, chat_id: str, content: str) -> Message:
-        """One message, tried with one key until there is an answer that means yes or no."""
+        """Posts one message, tried with one key until there is an answer that means yes or no."""
         body, key = {"chatId": chat_id, "content": content}, {"Idempotency-Key": new_id()}
         for attempt, delay in enumerate(backoff(0.5, 5.0)):
             try:

@@ -1,4 +1,4 @@
-"""The terminal client's way to the REST API."""
+"""Calls the REST API, and turns refusals into errors for a person."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -34,7 +34,7 @@ class RefusedError(ChatError):
 
 
 class Rest:
-    """Calls the API at `url`."""
+    """A client of the API at `url`."""
 
     def __init__(self, http: aiohttp.ClientSession, url: str) -> None:
         self._http = http
@@ -50,7 +50,7 @@ class Rest:
         headers: Mapping[str, str] | None = None,
         **query: str | int,
     ) -> Any:
-        """The decoded answer; None when it has no body.
+        """Returns the decoded answer; None when it has no body.
 
         Raises:
             UnreachableError: there was no answer, or none that is JSON.

@@ -1,4 +1,4 @@
-"""Tells the others that one is typing: soon, not with every key, and not for ever."""
+"""Sends signs of typing: soon, not with every key, and not for ever."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -9,18 +9,18 @@ REPEAT_SECONDS: Final = 3.0
 
 
 class TypingSigns:
-    """Says it through `tell(is_typing)`; `run` has to run for that."""
+    """The signs of one person's typing, sent by `send(is_typing)`; `run` has to run for that."""
 
     def __init__(
-        self, tell: Callable[[bool], Awaitable[None]], *, repeat_seconds: float = REPEAT_SECONDS
+        self, send: Callable[[bool], Awaitable[None]], *, repeat_seconds: float = REPEAT_SECONDS
     ) -> None:
-        self._tell = tell
+        self._send = send
         self._repeat = repeat_seconds
         self._changed = asyncio.Event()
         self._emptied = asyncio.Event()
 
     def typed(self, line: str) -> None:
-        """Takes the unfinished line; commands to the client are nobody's business."""
+        """Notes the unfinished line; commands to the client are nobody's business."""
         if line and not line.startswith(":"):
             self._emptied.clear()
             self._changed.set()
@@ -28,16 +28,16 @@ class TypingSigns:
             self._emptied.set()
 
     async def run(self) -> None:
-        """Tells, until cancelled."""
+        """Sends signs, until cancelled."""
         while True:
             await self._changed.wait()
             while self._changed.is_set() and not self._emptied.is_set():
                 self._changed.clear()
-                await self._tell(True)
+                await self._send(True)
                 try:
                     async with asyncio.timeout(self._repeat):
                         await self._emptied.wait()
                 except TimeoutError:
                     pass
             self._changed.clear()
-            await self._tell(False)
+            await self._send(False)

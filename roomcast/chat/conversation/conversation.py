@@ -1,4 +1,4 @@
-"""One chat on the screen: who is in it, what was said, what is being written."""
+"""Keeps one chat on the screen: its members, its messages, the reply being written."""
 
 import re
 from collections.abc import Callable
@@ -16,7 +16,7 @@ _MENTION: Final = re.compile(r"(?<!\w)@assistant(?!\w)", re.IGNORECASE)
 
 
 class Conversation:
-    """Shows a chat as it is opened and as it goes on.
+    """A chat on the screen, as it is opened and as it goes on.
 
     Attributes:
         awaited: ids of the messages that one posted and the assistant has yet to answer.
@@ -38,64 +38,64 @@ class Conversation:
 
     @property
     def chat_id(self) -> str:
-        """Which chat it is."""
+        """Returns the chat's id."""
         return self.chat.id
 
     @property
     def last_seq(self) -> int:
-        """Every message up to this one has been shown."""
+        """Returns the `seq` up to which every message has been shown."""
         return self._timeline.last_seq
 
     @property
     def gap(self) -> bool:
-        """Whether messages wait for one that has not arrived."""
+        """Returns whether messages wait for one that has not arrived."""
         return self._timeline.gap
 
     @property
     def writing(self) -> str | None:
-        """The id of the reply being written; None for none."""
+        """Returns the id of the reply being written; None for none."""
         return self._reply.writing
 
     @property
     def members(self) -> list[tuple[str, bool]]:
-        """The members' names, and whether each is online."""
+        """Returns the members' names, and whether each is online."""
         return self._people.members
 
     def open(self) -> None:
         """Shows the chat's head and its last messages."""
         self._screen.notice(f"── {self.chat.title} ── {', '.join(name for name, _ in self.members)}")
-        self.take(*self.chat.msgs)
+        self.add(*self.chat.msgs)
         self._reply.resume(self.chat.reply)
         self.refresh()
 
-    def take(self, *messages: Message) -> None:
+    def add(self, *messages: Message) -> None:
         """Shows those that are new, each when its turn has come."""
-        self._tell(self._timeline.add(messages))
+        self._show_all(self._timeline.add(messages))
 
     def posted(self, message: Message) -> None:
-        """Takes a message that one posted oneself."""
+        """Adds a message that one posted oneself."""
         wants = self.chat.assistant == "always" or (
             self.chat.assistant == "mention" and _MENTION.search(message.content) is not None
         )
         if wants and message.id not in self._answered:
             self.awaited.add(message.id)
-        self.take(message)
+        self.add(message)
 
     def joined(self, joined: Joined) -> None:
-        """Takes what was missed; the reply being written may have gone on, or be over."""
+        """Adds what was missed; the reply being written may have gone on, or be over."""
         self._people.online(joined.online)
-        self._tell(self._timeline.resume(joined.missed, joined.last_seq))
+        self._show_all(self._timeline.resume(joined.missed, joined.last_seq))
         if not joined.has_more:
             self._reply.resume(joined.reply)
         self.refresh()
 
     def received(self, event: str, payload: Any) -> None:
-        """Takes an event of this chat's room; others are ignored."""
+        """Handles an event of this chat's room; ignores others."""
         if not isinstance(payload, dict) or payload.get("chatId") != self.chat_id:
             return
         match event:
             case "new-msg":
-                self.take(Message.model_validate(payload))
+                self.add(Message.model_validate(payload))
             case "msg-updated" | "msg-deleted":
                 self._changed(Message.model_validate(payload))
             case "ai-chunk":
@@ -108,7 +108,7 @@ class Conversation:
         self.refresh()
 
     def renamed(self, chat: Chat) -> None:
-        """Takes what was changed of the chat itself."""
+        """Applies what was changed of the chat itself."""
         if chat.title != self.chat.title:
             self._screen.notice(f"The chat is called {chat.title} now.")
         self.chat = self.chat.model_copy(update={"title": chat.title, "assistant": chat.assistant})
@@ -121,7 +121,7 @@ class Conversation:
         self._screen.status("   ".join(doing))
         self._screen.live(f"{ASSISTANT}  {self._reply.content}" if self._reply.content else "")
 
-    def _tell(self, messages: list[Message]) -> None:
+    def _show_all(self, messages: list[Message]) -> None:
         for message in messages:
             self._settle(message)
             self._show(message)
@@ -150,14 +150,14 @@ class Conversation:
                 assert_never(message.role)
 
     def _settle(self, message: Message) -> None:
-        """The author types no more; a reply is whole; a message is answered."""
+        """Notes what a message ends: its author's typing, a reply, the wait for an answer."""
         self._people.wrote(message.user_id)
         if message.role != "USER":
             self._reply.whole(message)
-            self._over(message.reply_to)
+            self._mark_answered(message.reply_to)
             self.refresh()
 
-    def _over(self, message_id: str | None) -> None:
+    def _mark_answered(self, message_id: str | None) -> None:
         if message_id is not None:
             self._answered.add(message_id)
             self.awaited.discard(message_id)
@@ -172,7 +172,7 @@ class Conversation:
     def _status(self, status: Status) -> None:
         self._reply.status(status)
         if status.status == "failed":
-            self._over(status.reply_to)
+            self._mark_answered(status.reply_to)
 
     def _about_people(self, event: str, payload: dict[str, Any]) -> None:
         news = ""

@@ -1,4 +1,4 @@
-"""Who is in a chat, who is there, who is typing."""
+"""Keeps a chat's members: their names, and who is online or typing."""
 
 from collections.abc import Iterable
 from time import monotonic
@@ -7,7 +7,7 @@ from typing import Any, Final
 from roomcast.chat.models import Member
 
 TYPING_SECONDS: Final = 6.0
-"""For how long a sign of typing counts."""
+"""Seconds for which a sign of typing counts."""
 
 
 class People:
@@ -21,46 +21,46 @@ class People:
 
     @property
     def members(self) -> list[tuple[str, bool]]:
-        """The members' names in order, and whether each is online."""
+        """Returns the members' names in order, and whether each is online."""
         return sorted((name, user_id in self._online) for user_id, name in self._names.items())
 
     def name(self, user_id: str | None) -> str:
-        """What to call a user."""
+        """Returns the name of a user; "someone" for a stranger."""
         return self._names.get(user_id or "", "someone")
 
     def added(self, member: Member) -> str:
-        """What is new about it; "" for nothing."""
+        """Adds a member; returns the news of it, "" for none."""
         if self._names.get(member.user_id) == member.display_name:
             return ""
         self._names[member.user_id] = member.display_name
         return f"{member.display_name} was added."
 
     def removed(self, user_id: str) -> str:
-        """What is new about it; "" for nothing."""
+        """Removes a member; returns the news of it, "" for none."""
         name = self._names.pop(user_id, None)
         return f"{name} is no member any more." if name is not None else ""
 
     def online(self, user_ids: Iterable[str]) -> None:
-        """Takes who is there now."""
+        """Sets who is online now."""
         self._online = frozenset(user_ids)
 
     def presence(self, payload: dict[str, Any]) -> None:
-        """Takes a `presence` event."""
+        """Applies a `presence` event."""
         user = {str(payload.get("userId"))}
         self._online = self._online | user if payload.get("online") else self._online - user
 
     def typing(self, payload: dict[str, Any]) -> None:
-        """Takes a `typing` event."""
+        """Applies a `typing` event."""
         user_id = str(payload.get("userId"))
         self._typists.pop(user_id, None)
         if payload.get("isTyping") and user_id != self._me:
             self._typists[user_id] = (str(payload.get("name")), monotonic() + TYPING_SECONDS)
 
     def wrote(self, user_id: str | None) -> None:
-        """This one is done typing."""
+        """Ends the typing of somebody who has written."""
         self._typists.pop(user_id or "", None)
 
     def typists(self) -> list[str]:
-        """The names of those who are typing now."""
+        """Returns the names of those who are typing now."""
         now = monotonic()
         return [name for name, until in self._typists.values() if until > now]

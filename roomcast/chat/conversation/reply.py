@@ -1,4 +1,4 @@
-"""The reply that is being written, put together from what arrives in any order and repeats."""
+"""Puts together the reply being written, from chunks that arrive in any order and repeat."""
 
 from typing import Final
 
@@ -22,13 +22,13 @@ class ReplyText:
         self._early: dict[int, str] = {}
 
     def add(self, index: int, content: str) -> None:
-        """Takes a chunk; one that is known is dropped, one that comes early waits for those before it."""
+        """Adds a chunk; one that is known is dropped, one that comes early waits for those before it."""
         if index >= self._next:
             self._early[index] = content
         self._join()
 
     def resume(self, reply: Reply) -> None:
-        """Takes what the server has of this reply; chunks from its `next_index` on still count."""
+        """Adopts what the server has of this reply; chunks from its `next_index` on still count."""
         if reply.next_index > self._next:
             self.content, self._next = reply.content, reply.next_index
             self._early = {index: text for index, text in self._early.items() if index >= self._next}
@@ -41,7 +41,7 @@ class ReplyText:
 
 
 class LiveReply:
-    """What the assistant is doing in a chat."""
+    """The assistant's doings in a chat: the reply being written, and the step it is at."""
 
     def __init__(self) -> None:
         self._text: ReplyText | None = None
@@ -50,21 +50,21 @@ class LiveReply:
 
     @property
     def content(self) -> str:
-        """What there is of the reply being written; "" for none."""
+        """Returns the text so far of the reply being written; "" for none."""
         return self._text.content if self._text else ""
 
     @property
     def doing(self) -> str:
-        """What the assistant does before it writes on; "" for nothing."""
+        """Returns the step that the assistant is at before it writes on; "" for none."""
         return self._doing
 
     @property
     def writing(self) -> str | None:
-        """The id of the reply being written; None for none."""
+        """Returns the id of the reply being written; None for none."""
         return self._text.reply_id if self._text else None
 
     def resume(self, reply: Reply | None) -> None:
-        """Takes what the server says is being written now."""
+        """Adopts the reply that the server says is being written now."""
         if reply is None:
             self._end()
         elif (text := self._attempt(reply.reply_id, reply.attempt)) is not None:
@@ -72,7 +72,7 @@ class LiveReply:
             text.resume(reply)
 
     def add(self, chunk: Chunk) -> None:
-        """Takes a chunk; none of a reply that is whole, nor the rest of one whose beginning is not known."""
+        """Adds a chunk; none of a reply that is whole, nor the rest of one whose beginning is not known."""
         text = self._attempt(chunk.reply_id, chunk.attempt)
         if text is None or (text is not self._text and chunk.index > 0):
             return
@@ -80,7 +80,7 @@ class LiveReply:
         text.add(chunk.index, chunk.content)
 
     def status(self, status: Status) -> None:
-        """Takes how the reply gets on; `thinking` begins it, or begins it again."""
+        """Applies a status; `thinking` begins it, or begins it again."""
         if status.status in _OVER:
             self._end()
         elif self._attempt(status.reply_id, status.attempt) is not None:
@@ -90,13 +90,13 @@ class LiveReply:
             self._doing = f"is using {tool} …" if status.status == "tool_calling" else "is thinking …"
 
     def whole(self, message: Message) -> None:
-        """Takes the finished reply."""
+        """Notes the finished reply."""
         self._whole.add(message.id)
         if self._text is not None and self._text.reply_id == message.id:
             self._end()
 
     def _attempt(self, reply_id: str, attempt: int) -> ReplyText | None:
-        """Where the text of this attempt goes; None when it counts no more."""
+        """Returns the text of this attempt; None when the attempt counts no more."""
         known = self._text
         if reply_id in self._whole:
             return None

@@ -1,4 +1,4 @@
-"""A chat's messages, put in order as they arrive in any order and repeat."""
+"""Puts a chat's messages in order, as they arrive in any order and repeat."""
 
 from collections.abc import Iterable, Sequence
 
@@ -6,7 +6,7 @@ from roomcast.chat.models import Message
 
 
 class Timeline:
-    """Gives out each message once, in `seq` order, without holes.
+    """A reorder buffer: gives out each message once, in `seq` order, without holes.
 
     Attributes:
         last_seq: every message up to this one has been given out.
@@ -18,11 +18,11 @@ class Timeline:
 
     @property
     def gap(self) -> bool:
-        """Whether messages wait for one that has not arrived."""
+        """Returns whether messages wait for one that has not arrived."""
         return bool(self._early)
 
     def resume(self, messages: Sequence[Message], last_seq: int) -> list[Message]:
-        """Takes what the API tells of the messages above those that are here; `last_seq` is the chat's.
+        """Adds what the API tells of the messages above those that are here; `last_seq` is the chat's.
 
         What is before the first of them is not kept any more, or here already.
         """
@@ -31,7 +31,7 @@ class Timeline:
         return self.add(messages)
 
     def add(self, messages: Iterable[Message]) -> list[Message]:
-        """Takes messages; returns those whose turn it is now."""
+        """Adds messages; returns those whose turn it is now."""
         for message in messages:
             if message.seq > self.last_seq:
                 self._early[message.seq] = message

@@ -1,4 +1,4 @@
-"""The terminal client through pipes: lines in; messages out on stdout, everything else on stderr."""
+"""Reads and writes through pipes: lines in; messages on stdout, everything else on stderr."""
 
 import asyncio
 import sys
@@ -10,7 +10,7 @@ from roomcast.chat.screens.screen import Kind, visible
 
 
 class PlainScreen:
-    """Reads lines and prints lines; shows a reply when it is whole."""
+    """A screen of lines; shows a reply when it is whole."""
 
     interactive = False
 
@@ -26,7 +26,7 @@ class PlainScreen:
         self._status = ""
 
     async def ask(self, question: str, *, secret: bool = False) -> str:
-        """The next line; EOFError when there is none."""
+        """Returns the next line; raises EOFError when there is none."""
         self._read()
         self._print(self._err, question)
         line = await self._typed.get()
@@ -36,16 +36,16 @@ class PlainScreen:
         return line.rstrip("\r\n") if secret else line.strip()
 
     async def lines(self) -> AsyncGenerator[str, None]:
-        """The lines that were not taken as answers."""
+        """Yields the lines that were not taken as answers."""
         self._read()
         while line := await self._typed.get():
             yield line.rstrip("\r\n")
 
     def on_typing(self, typed: Callable[[str], None]) -> None:
-        """A pipe shows no unfinished line."""
+        """Does nothing: a pipe shows no unfinished line."""
 
     def on_interrupt(self, instead: Callable[[], str | None]) -> None:
-        """Ctrl-C ends a script."""
+        """Does nothing: Ctrl-C ends a script."""
 
     def message(self, author: str, text: str, *, kind: Kind, time: str) -> None:  # noqa: ARG002
         """Prints `author: text`; further lines of the text are indented by two."""
@@ -56,7 +56,7 @@ class PlainScreen:
         self._print(self._err, f"* {visible(text)}")
 
     def live(self, text: str) -> None:
-        """Nothing: a pipe cannot take back what it printed."""
+        """Does nothing: a pipe cannot take back what it printed."""
 
     def status(self, text: str) -> None:
         """Prints what is new and not empty."""

@@ -1,4 +1,4 @@
-"""What the terminal client shows and asks, on a terminal or through pipes."""
+"""The interface of a screen: shows and asks, on a terminal or through pipes."""
 
 import re
 from collections.abc import AsyncGenerator, Callable
@@ -10,24 +10,24 @@ _UNSAFE: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u
 
 
 class Screen(Protocol):
-    """Where a person reads and writes."""
+    """A place where a person, or a script, reads and writes."""
 
     @property
     def interactive(self) -> bool:
-        """Whether a person sits at it, who can be asked to choose."""
+        """Returns whether a person sits at it, who can be asked to choose."""
 
     async def ask(self, question: str, *, secret: bool = False) -> str:
-        """The answer, stripped unless secret.
+        """Asks; returns the answer, stripped unless secret.
 
         Raises:
             EOFError: nothing more will be answered.
         """
 
     def lines(self) -> AsyncGenerator[str, None]:
-        """What is typed, line by line, to its end."""
+        """Yields the typed lines, to the end."""
 
     def on_typing(self, typed: Callable[[str], None]) -> None:
-        """Has `typed` called with the unfinished line, whenever it changes."""
+        """Calls `typed` with the unfinished line, whenever it changes."""
 
     def on_interrupt(self, instead: Callable[[], str | None]) -> None:
         """Asks `instead`, at Ctrl-C, for the line to take in its place; None has the lines end."""
@@ -46,5 +46,5 @@ class Screen(Protocol):
 
 
 def visible(text: str) -> str:
-    """The text without what would steer a terminal: control characters and changes of direction."""
+    """Returns the text without what would steer a terminal: control characters and changes of direction."""
     return _UNSAFE.sub("\ufffd", text.replace("\r\n", "\n"))

@@ -1,4 +1,4 @@
-"""The terminal client on a terminal: messages scroll by above a prompt that stays."""
+"""Reads and writes on a terminal: messages scroll by above a prompt that stays."""
 
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
@@ -29,7 +29,7 @@ _RESERVED_ROWS: Final = 5
 
 
 class TerminalScreen:
-    """A line editor with what is going on right above it."""
+    """A screen with a line editor, and the reply being written right above it."""
 
     interactive = True
 
@@ -43,18 +43,18 @@ class TerminalScreen:
 
     @contextmanager
     def shown(self) -> Iterator[None]:
-        """While the block runs, whatever else prints does so above the prompt."""
+        """Has everything printed above the prompt while the block runs."""
         with patch_stdout():
             yield
 
     async def ask(self, question: str, *, secret: bool = False) -> str:
-        """The answer; EOFError on Ctrl-D, KeyboardInterrupt on Ctrl-C."""
+        """Returns the answer; raises EOFError on Ctrl-D, KeyboardInterrupt on Ctrl-C."""
         prompt: PromptSession[str] = PromptSession(style=STYLE)
         answer = await prompt.prompt_async(question + " ", is_password=secret)
         return answer if secret else answer.strip()
 
     async def lines(self) -> AsyncGenerator[str, None]:
-        """The lines typed at the prompt, until Ctrl-D, or a Ctrl-C that means nothing else."""
+        """Yields the lines typed at the prompt, until Ctrl-D, or a Ctrl-C that means nothing else."""
         while True:
             try:
                 line = await self._session.prompt_async()
@@ -68,7 +68,7 @@ class TerminalScreen:
             yield line
 
     def on_interrupt(self, instead: Callable[[], str | None]) -> None:
-        """See `Screen`."""
+        """Sets the line that Ctrl-C stands for; see `Screen`."""
         self._instead = instead
 
     def on_typing(self, typed: Callable[[str], None]) -> None:
@@ -112,7 +112,7 @@ class TerminalScreen:
 
 
 def tail(text: str, columns: int, rows: int) -> str:
-    """As much of the end of the text as fits, wrapped, between the messages and the prompt."""
+    """Returns as much of the end of the text as fits, wrapped, between the messages and the prompt."""
     room = max(1, rows - _RESERVED_ROWS)
     lines = [
         line[start : start + columns]

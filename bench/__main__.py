@@ -13,7 +13,7 @@ import structlog
 import uvloop
 
 from bench.contenders.gateways import KINDS, Profile
-from bench.environment import ROOT, ground
+from bench.environment import ROOT, environment
 from bench.report.documents import markdown, publish, write
 from bench.report.results import Book
 from bench.rows.arriving import handshake
@@ -21,7 +21,7 @@ from bench.rows.growth import room_growth, rooms_growth
 from bench.rows.latency import latency
 from bench.rows.one_room import bursts, room1000
 from bench.rows.replies import replies
-from bench.rows.run import Scene
+from bench.rows.scene import Scene
 from bench.rows.small_rooms import small
 from bench.rows.unheld import unheld
 from bench.rows.whole_path import whole_path
@@ -51,7 +51,7 @@ async def run(options: argparse.Namespace) -> Book:
         near = Path(sys.executable).parent / "py-spy"
         found = shutil.which("py-spy") or (near if near.exists() else None)
         profile = Profile(options.profile.resolve(), "py-spy" if found else "cprofile")
-    async with ground() as servers:
+    async with environment() as servers:
         scene = Scene(servers, book, options.rounds, options.kinds, profile, options.scale)
         for name in options.only:
             began = time.monotonic()

@@ -1,4 +1,4 @@
-"""What a run stands on: private servers, an API that costs nothing, tokens, and the publishers."""
+"""Starts what a run needs: private servers, an API that costs nothing, tokens, and the publishers."""
 
 import base64
 import subprocess
@@ -30,8 +30,8 @@ START_SECONDS: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
-    """What all rows share.
+class Environment:
+    """The environment that all rows share.
 
     Attributes:
         broker, store: what RabbitMQ and Redis use.
@@ -51,7 +51,7 @@ class Ground:
     plain: Callable[[str], Plain]
 
     def token(self, user_id: str, *, key_id: str = KEY_ID) -> str:
-        """An access token of a session of its own."""
+        """Returns an access token of a session of its own."""
         issued = int(time.time())
         claims = {
             "iss": "roomcast",
@@ -67,19 +67,19 @@ class Ground:
 
 
 @asynccontextmanager
-async def ground() -> AsyncIterator[Ground]:
-    """Servers for as long as the block runs; nothing is left of them."""
+async def environment() -> AsyncIterator[Environment]:
+    """Yields an environment on servers of its own for as long as the block runs; nothing is left of them."""
     async with (
         running(RabbitServer()) as rabbit,
         running(RedisServer()) as redis,
-        standing_on(rabbit, redis) as made,
+        environment_on(rabbit, redis) as made,
     ):
         yield made
 
 
 @asynccontextmanager
-async def standing_on(rabbit: RabbitServer, redis: RedisServer) -> AsyncIterator[Ground]:
-    """The rest, on servers that are there."""
+async def environment_on(rabbit: RabbitServer, redis: RedisServer) -> AsyncIterator[Environment]:
+    """Yields an environment on servers that are there."""
     install_node_packages()
     key = Ed25519PrivateKey.generate()
     folder = Folder("bench")
@@ -92,7 +92,7 @@ async def standing_on(rabbit: RabbitServer, redis: RedisServer) -> AsyncIterator
         standin.spawn(command, cwd=ROOT, drop_rights=False)
         await standin.until(lambda: accepts(port), seconds=START_SECONDS)
         flushing, each_alone = await ends.enter_async_context(publishers(rabbit.url, redis.url))
-        yield Ground(
+        yield Environment(
             rabbit=rabbit.url,
             redis=redis.url,
             broker=Meter(rabbit.pid),
@@ -108,13 +108,13 @@ async def standing_on(rabbit: RabbitServer, redis: RedisServer) -> AsyncIterator
 
 @asynccontextmanager
 async def database() -> AsyncIterator[PostgresServer]:
-    """A PostgreSQL for as long as the block runs."""
+    """Yields a PostgreSQL for as long as the block runs."""
     async with running(PostgresServer()) as server:
         yield server
 
 
 def key_set(key: Ed25519PrivateKey) -> bytes:
-    """The JWK set with the public half of `key`."""
+    """Returns the JWK set with the public half of `key`."""
     raw = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
     x = base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
     one = {"kty": "OKP", "crv": "Ed25519", "x": x, "kid": KEY_ID, "alg": "EdDSA", "use": "sig"}

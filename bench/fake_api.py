@@ -1,4 +1,4 @@
-"""An API that costs next to nothing: its keys, and the same answer to every `sync`.
+"""Runs an API that costs next to nothing: its keys, and the same answer to every `sync`.
 
 python -m bench.fake_api PORT KEYS
 """
@@ -19,7 +19,7 @@ def _answer(status: bytes, body: bytes) -> bytes:
 
 
 class StandIn(asyncio.Protocol):
-    """One kept connection; requests without bodies."""
+    """A kept connection; requests without bodies."""
 
     def __init__(self, keys: bytes) -> None:
         self._keys = _answer(b"200 OK", keys)

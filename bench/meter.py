@@ -1,4 +1,4 @@
-"""What a process has used, as the kernel counts it."""
+"""Reads what a process has used, as the kernel counts it."""
 
 import os
 import time
@@ -12,13 +12,13 @@ _CHILDREN_TIMES: Final = slice(13, 15)
 
 
 class Meter:
-    """CPU time and memory of a process with its descendants. All threads count."""
+    """The CPU time and memory of a process with its descendants. All threads count."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
 
     def cpu(self) -> float:
-        """Seconds of CPU so far, user and system together.
+        """Returns seconds of CPU so far, user and system together.
 
         From the kernel's CPU clock of the process (what utime + stime of /proc/<pid>/stat are, in
         nanoseconds instead of ticks of 10 ms), and what its ended children have used.
@@ -31,7 +31,7 @@ class Meter:
                 raise ProcessLookupError(f"the process {self.pid} has ended")
 
     def rss(self) -> int:
-        """Resident bytes."""
+        """Returns resident bytes."""
         return sum(int(_proc(pid, "statm").split()[1]) * _PAGE for pid in self._tree())
 
     def _tree(self) -> list[int]:
@@ -48,7 +48,7 @@ def _clock(pid: int) -> float:
 
 
 def ticks(pid: int) -> float:
-    """Seconds of utime + stime in /proc/<pid>/stat, without children; in steps of 10 ms."""
+    """Returns seconds of utime + stime in /proc/<pid>/stat, without children; in steps of 10 ms."""
     user, system = _stat(pid)[11:13]
     return (int(user) + int(system)) / _TICK
 
@@ -58,7 +58,7 @@ def _ended_children(pid: int) -> float:
 
 
 def _stat(pid: int) -> list[str]:
-    """The fields of /proc/<pid>/stat from the third on, which follow the name."""
+    """Returns the fields of /proc/<pid>/stat from the third on, which follow the name."""
     return _proc(pid, "stat").rpartition(") ")[2].split()
 
 

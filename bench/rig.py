@@ -1,4 +1,4 @@
-"""A gateway with its clients, and one measurement of what it spends on something."""
+"""Sets up a gateway with its clients, and measures what it spends on a piece of work."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -7,7 +7,7 @@ from time import monotonic
 from typing import Final
 
 from bench.contenders.gateways import KINDS, ROOMCAST, Gateway, Profile, gateway
-from bench.environment import Ground
+from bench.environment import Environment
 from bench.load.crowd import Crowd
 from bench.load.feeders import Feeder
 
@@ -19,7 +19,7 @@ Sockets = Sequence[tuple[str, list[str]]]
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What was spent while something was done.
+    """The cost of a piece of work.
 
     Attributes:
         cpu: seconds of the gateway's CPU.
@@ -27,7 +27,7 @@ class Spent:
         seconds: how long it took.
         frames: messages that clients got.
         pings: pings that clients got meanwhile.
-        result: what the work gave.
+        result: what the work returned.
     """
 
     cpu: float
@@ -39,7 +39,7 @@ class Spent:
 
 
 @dataclass(slots=True)
-class Seat:
+class Rig:
     """A gateway and its clients.
 
     Attributes:
@@ -52,7 +52,7 @@ class Seat:
     ping_cpu: float = 0.0
 
     async def spend(self, work: Callable[[], Awaitable[object]], *, expected: float = 0.0) -> Spent:
-        """Does `work`, which should take `expected` seconds, and tells what it took.
+        """Does `work`, which should take `expected` seconds; returns its cost.
 
         It waits until no pings are due meanwhile, or takes off what they cost.
         """
@@ -87,34 +87,34 @@ class Seat:
 
 
 @asynccontextmanager
-async def seats(
-    ground: Ground,
+async def rigs(
+    environment: Environment,
     kinds: Sequence[str],
     sockets: Callable[[], Sockets],
     *,
     name: str,
     profile: Profile | None = None,
     changes: Mapping[str, str] | None = None,
-) -> AsyncIterator[dict[str, Seat]]:
-    """A seat for each kind, all joined; `changes` are settings that differ."""
+) -> AsyncIterator[dict[str, Rig]]:
+    """Yields a rig for each kind, all joined; `changes` are settings that differ."""
     async with AsyncExitStack() as ends:
-        made: dict[str, Seat] = {}
+        made: dict[str, Rig] = {}
         for kind in KINDS:
             if kind in kinds:
                 one = await ends.enter_async_context(
-                    gateway(kind, ground, name=name, profile=profile, changes=changes)
+                    gateway(kind, environment, name=name, profile=profile, changes=changes)
                 )
                 crowd = await ends.enter_async_context(Crowd())
-                made[kind] = Seat(one, crowd, one.feeder(ground))
+                made[kind] = Rig(one, crowd, one.feeder(environment))
                 await crowd.connect(one.port, sockets())
         yield made
-        for seat in made.values():
-            await seat.crowd.close()
+        for rig in made.values():
+            await rig.crowd.close()
 
 
-def ways(made: dict[str, Seat], ground: Ground) -> list[tuple[str, Seat, Feeder]]:
-    """Each seat with its feeder; Roomcast also with one message per event."""
-    found = [(kind, seat, seat.feeder) for kind, seat in made.items()]
+def ways(made: dict[str, Rig], environment: Environment) -> list[tuple[str, Rig, Feeder]]:
+    """Returns each rig with its feeder; Roomcast also with one message per event."""
+    found = [(kind, rig, rig.feeder) for kind, rig in made.items()]
     if ROOMCAST in made:
-        found.insert(1, (EACH_ALONE, made[ROOMCAST], ground.each_alone))
+        found.insert(1, (EACH_ALONE, made[ROOMCAST], environment.each_alone))
     return found

@@ -21,7 +21,7 @@ from ai_worker.models.conversation import Conversation
 
 
 class Criterion(BaseModel):
-    """What is looked at, and how much it counts."""
+    """A criterion, and the points it counts for."""
 
     name: str
     points: float = Field(gt=0)
@@ -29,7 +29,7 @@ class Criterion(BaseModel):
 
 
 class Rubric(BaseModel):
-    """What a text is scored by."""
+    """The rubric that a text is scored by."""
 
     title: str
     criteria: list[Criterion] = Field(min_length=1)
@@ -39,7 +39,7 @@ agent = Agent(deps_type=Conversation, retries={"tools": 2, "output": 1})
 
 
 def rubric_of(chat: Conversation) -> Rubric | None:
-    """The chat's rubric; None where its context has none that can be read."""
+    """Returns the chat's rubric; None where its context has none that can be read."""
     try:
         return Rubric.model_validate(chat.context.get("rubric"))
     except ValidationError:
@@ -48,7 +48,7 @@ def rubric_of(chat: Conversation) -> Rubric | None:
 
 @agent.instructions
 def how_to_score(context: RunContext[Conversation]) -> str:
-    """What the model is told, made of the chat's rubric."""
+    """Returns the model's instructions, made of the chat's rubric."""
     rubric = rubric_of(context.deps)
     if rubric is None:
         return (

@@ -1,4 +1,4 @@
-"""The gateways that are compared, each as a process of its own."""
+"""Starts the gateways that are compared, each as a process of its own."""
 
 import os
 import re
@@ -16,7 +16,7 @@ import aiohttp
 from support.servers.ports import free_port
 from support.servers.process import Process, find_program
 
-from bench.environment import NODE, ROOT, START_SECONDS, Ground
+from bench.environment import NODE, ROOT, START_SECONDS, Environment
 from bench.load.feeders import EXCHANGE, Feeder
 from bench.meter import Meter
 
@@ -33,7 +33,7 @@ _FOREIGN: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """Where the profiles of Roomcast's gateway go; `tool` is `py-spy` or `cprofile`."""
+    """The folder for profiles of Roomcast's gateway; `tool` is `py-spy` or `cprofile`."""
 
     folder: Path
     tool: str
@@ -41,16 +41,16 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """A gateway that runs."""
+    """A running gateway."""
 
     kind: str
     port: int
     process: Process
     meter: Meter
 
-    def feeder(self, ground: Ground) -> Feeder:
-        """Who feeds it."""
-        return ground.flushing if self.kind == ROOMCAST else ground.plain(self.kind)
+    def feeder(self, environment: Environment) -> Feeder:
+        """Returns the publisher that feeds it."""
+        return environment.flushing if self.kind == ROOMCAST else environment.plain(self.kind)
 
     def collect_garbage(self) -> None:
         """Has Node give back what only waits to be collected; Python counts references."""
@@ -59,18 +59,18 @@ class Gateway:
 
 
 def inherited() -> dict[str, str]:
-    """This process's environment without a developer's settings."""
+    """Returns this process's environment without a developer's settings."""
     return {name: value for name, value in os.environ.items() if not _FOREIGN.search(name)}
 
 
-def settings(kind: str, ground: Ground, port: int) -> dict[str, str]:
-    """What every gateway is told."""
+def settings(kind: str, environment: Environment, port: int) -> dict[str, str]:
+    """Returns the settings of every gateway."""
     return {
         **inherited(),
         "PYTHONPATH": str(ROOT),
-        "RABBITMQ_URL": ground.rabbit,
-        "REDIS_URL": ground.redis,
-        "API_URL": ground.api,
+        "RABBITMQ_URL": environment.rabbit,
+        "REDIS_URL": environment.redis,
+        "API_URL": environment.api,
         "GATEWAY_PORT": str(port),
         "RATE_LIMITS": "off",
         "LOG_FORMAT": "json",
@@ -97,16 +97,16 @@ def _command(kind: str, name: str, profile: Profile | None) -> list[str]:
 @asynccontextmanager
 async def gateway(
     kind: str,
-    ground: Ground,
+    environment: Environment,
     *,
     name: str,
     profile: Profile | None = None,
     changes: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Gateway]:
-    """A gateway for as long as the block runs; `name` tells its logs and profiles from others'."""
+    """Yields a gateway for as long as the block runs; `name` tells its logs and profiles from others'."""
     port = free_port()
-    process = Process(f"{kind} gateway", ground.folder / f"{name}-{port}.log")
-    env = {**settings(kind, ground, port), **(changes or {})}
+    process = Process(f"{kind} gateway", environment.folder / f"{name}-{port}.log")
+    env = {**settings(kind, environment, port), **(changes or {})}
     process.spawn(_command(kind, name, profile), cwd=ROOT, env=env, drop_rights=False)
     try:
 

@@ -1,4 +1,4 @@
-"""The whole path, twice: Roomcast's API and gateway, and the same on Node, each on a database of its own."""
+"""Starts the whole path: Roomcast's API and gateway, or the same on Node, each on its own database."""
 
 import re
 import sys
@@ -16,7 +16,7 @@ from support.servers.ports import free_port
 from support.servers.process import Process, find_program
 
 from bench.contenders.gateways import NODE_GATEWAY, ROOMCAST, Gateway, Profile, gateway, settings
-from bench.environment import NODE, ROOT, START_SECONDS, Ground, key_set
+from bench.environment import NODE, ROOT, START_SECONDS, Environment, key_set
 from bench.meter import Meter
 from shared.ids import new_id, now
 
@@ -48,38 +48,44 @@ class Platform:
 
 @asynccontextmanager
 async def platform(
-    kind: str, ground: Ground, postgres: PostgresServer, *, chats: int, members: int, profile: Profile | None
+    kind: str,
+    environment: Environment,
+    postgres: PostgresServer,
+    *,
+    chats: int,
+    members: int,
+    profile: Profile | None,
 ) -> AsyncIterator[Platform]:
-    """One of the two, with so many chats of so many members, for as long as the block runs."""
+    """Yields one of the two, with so many chats of so many members, for as long as the block runs."""
     database = await postgres.new_database()
     async with AsyncExitStack() as ends:
         port = free_port()
-        key = ground.folder / f"key-{port}.pem"
-        key.write_bytes(ground.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        key = environment.folder / f"key-{port}.pem"
+        key.write_bytes(environment.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         env = {
-            **settings(kind, ground, port),
+            **settings(kind, environment, port),
             "DATABASE_URL": database,
             "API_PORT": str(port),
-            "DATA_DIR": str(ground.folder / "data"),
+            "DATA_DIR": str(environment.folder / "data"),
             "JWT_PRIVATE_KEY_FILE": str(key),
-            "JWKS": key_set(ground.key).decode(),
+            "JWKS": key_set(environment.key).decode(),
         }
-        migrating = Process("roomcast migrate", ground.folder / f"migrate-{port}.log")
+        migrating = Process("roomcast migrate", environment.folder / f"migrate-{port}.log")
         command = [sys.executable, "-c", "from roomcast.cli import main; main()", "migrate"]
         migrating.spawn(command, env=env, cwd=ROOT, drop_rights=False)
         if await migrating.ended(seconds=START_SECONDS) != 0:
             raise migrating.failure("failed")
         people = await _peopled(database, chats, members)
 
-        api = Process(f"{kind} API", ground.folder / f"api-{port}.log")
+        api = Process(f"{kind} API", environment.folder / f"api-{port}.log")
         ends.callback(api.kill)
         api.spawn(_command(kind), env=env, cwd=ROOT, drop_rights=False)
         url = f"http://127.0.0.1:{port}"
         await api.until(partial(_serves_keys, url), seconds=START_SECONDS)
-        token = partial(ground.token, key_id=await _key_id(url))
+        token = partial(environment.token, key_id=await _key_id(url))
         where = {"API_URL": url, "JWKS_URL": f"{url}/.well-known/jwks.json"}
         one = await ends.enter_async_context(
-            gateway(kind, ground, name="whole-path", profile=profile, changes=where)
+            gateway(kind, environment, name="whole-path", profile=profile, changes=where)
         )
         tokens = [(token(user), chat) for user, chat in people]
         yield Platform(kind, port, Meter(api.pid), one, tokens)
@@ -93,7 +99,7 @@ def _command(kind: str) -> list[str]:
 
 
 async def _peopled(database: str, chats: int, members: int) -> list[tuple[str, str]]:
-    """Writes users, chats and memberships; each member as a user id and a chat id."""
+    """Writes users, chats and memberships; returns each member as a user id and a chat id."""
     people = [(new_id(), chat) for chat in (new_id() for _ in range(chats)) for _ in range(members)]
     connection = await asyncpg.connect(database)
     try:

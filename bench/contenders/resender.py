@@ -1,4 +1,4 @@
-"""The reference for replies: with each token the whole text so far is sent again.
+"""Writes replies as the reference does: with each token the whole text so far is sent again.
 
 What servers do that keep a reply's text in one place and push it into a Socket.IO room. It does no more than
 that takes: no draft for those who join, no confirms, no joining of tokens.

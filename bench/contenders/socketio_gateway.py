@@ -1,4 +1,4 @@
-"""The reference in Python: python-socketio as its documentation has it, and no slower than need be.
+"""Runs the reference in Python: python-socketio as its documentation has it, and no slower than need be.
 
 The same job as Roomcast's gateway: verifies tokens (and remembers them), asks the API on `join-chat`, relays
 events of the bus into rooms. uvloop, orjson, kept connections to the API, no compression, no acknowledgements
@@ -25,7 +25,7 @@ API: Final = os.environ["API_URL"]
 
 
 class Json:
-    """orjson, as python-socketio wants a JSON module."""
+    """The module orjson, as python-socketio wants a JSON module."""
 
     @staticmethod
     def dumps(value: Any, **_: Any) -> str:
@@ -42,7 +42,7 @@ sio = socketio.AsyncServer(
 
 
 class Tokens:
-    """Verifies tokens, and remembers those verified."""
+    """A verifier of tokens that remembers those verified."""
 
     def __init__(self, keys: dict[str, Any]) -> None:
         self._keys = keys

@@ -1,4 +1,4 @@
-"""Replies as they are written for the benchmark: a steady stream of tokens in place of a model.
+"""Writes replies for the benchmark: a steady stream of tokens in place of a model.
 
 Both of the programs that write replies are given these, so that what they spend is not a model's.
 """
@@ -28,7 +28,7 @@ _WORDS: Final = (
 
 
 async def tokens(count: int) -> AsyncGenerator[str, None]:
-    """`count` tokens, 50 a second by the clock; the first begins with when it was there."""
+    """Yields `count` tokens, 50 a second by the clock; the first begins with when it was there."""
     loop = asyncio.get_running_loop()
     began = loop.time()
     for number in range(count):

@@ -1,6 +1,6 @@
-"""Roomcast's worker, with a steady stream of tokens in place of a model: `python -m bench.contenders.worker`.
+"""Runs Roomcast's worker, with a steady stream of tokens in place of a model.
 
-A request's title says how many tokens its reply has.
+`python -m bench.contenders.worker` runs it. A request's title says how many tokens its reply has.
 """
 
 import asyncio
@@ -27,10 +27,10 @@ CONCURRENCY = 1000
 
 
 class Steady:
-    """Writes replies of known length."""
+    """A responder whose replies have a known length."""
 
     async def respond(self, request: ReplyRequested) -> AsyncGenerator[Part, None]:
-        """The tokens."""
+        """Yields the tokens."""
         async for token in tokens(int(request.title)):
             yield TextDelta(token)
 
@@ -51,14 +51,14 @@ async def serve(
             group.create_task(
                 bus.consume(WorkQueue.ASSISTANT_REQUESTS, worker.handle, concurrency=CONCURRENCY)
             ),
-            group.create_task(_tell_ready(bus, started)),
+            group.create_task(_report_ready(bus, started)),
         ]
         await stop.wait()
         for task in tasks:
             task.cancel()
 
 
-async def _tell_ready(bus: Bus, started: Callable[[], None]) -> None:
+async def _report_ready(bus: Bus, started: Callable[[], None]) -> None:
     for pause in backoff(first=0.01, most=0.1):
         with suppress(BusUnavailableError):
             bus.require_consuming(WorkQueue.ASSISTANT_REQUESTS)

@@ -1,11 +1,11 @@
-"""Load clients as the run sees them: a process with many sockets, and what they have got."""
+"""Runs load clients: a process with many sockets, which counts what they get."""
 
 import asyncio
 import time
 from collections.abc import Sequence
 from typing import Any, Final
 
-from bench.load.process import Child, LoadError
+from bench.load.process import LoadError, LoadProcess
 
 _PING_SECONDS: Final = 25.0
 _LULL_SECONDS: Final = 0.5
@@ -13,7 +13,7 @@ _MOST_WAVE_SECONDS: Final = 12.0
 """Pings come 25 s after each socket's opening, and so on; past this there is hardly a time without any."""
 
 
-class Crowd(Child):
+class Crowd(LoadProcess):
     """Many sockets in one process; it counts messages, or replies that are whole."""
 
     def __init__(self, *, prompt: bool = False, replies: bool = False) -> None:
@@ -25,14 +25,14 @@ class Crowd(Child):
     async def connect(
         self, port: int, sockets: Sequence[tuple[str, list[str]]], *, in_flight: int = 100
     ) -> float:
-        """Opens sockets, each with a token, and joins its chats; the seconds it took."""
+        """Opens sockets, each with a token, and joins its chats; returns the seconds it took."""
         said = await self.ask("connect", port=port, sockets=sockets, in_flight=in_flight, bound=300)
         self._first_opened = self._first_opened or said["began"]
         self._last_opened = said["began"] + said["seconds"]
         return float(said["seconds"])
 
     async def count(self) -> dict[str, Any]:
-        """`frames`, `pings`, `bytes` so far, `open` sockets."""
+        """Returns `frames`, `pings`, `bytes` so far, `open` sockets."""
         return await self.ask("count")
 
     async def wait(self, frames: int, *, bound: float = 60.0) -> None:
@@ -46,7 +46,7 @@ class Crowd(Child):
             raise LoadError(f"{said['frames']} messages came where {frames} were sent")
 
     async def ages(self) -> list[float]:
-        """How old messages were when they came, in seconds, since last asked; prompt clients know."""
+        """Returns the ages of messages got since last asked, in seconds; of prompt clients only."""
         return [age / 1e9 for age in (await self.ask("ages"))["ages"]]
 
     async def close(self) -> None:
@@ -56,7 +56,7 @@ class Crowd(Child):
 
     @property
     def pings_come_in_waves(self) -> bool:
-        """Whether there is a time without pings."""
+        """Returns whether there is a time without pings."""
         return self._last_opened - self._first_opened < _MOST_WAVE_SECONDS
 
     async def lull(self, seconds: float) -> None:

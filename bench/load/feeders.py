@@ -1,4 +1,4 @@
-"""The same events at the same moments, each gateway in its own publisher's way.
+"""Feeds gateways the same events at the same moments, each by its own publisher.
 
 Roomcast is fed by its own publisher, which looks up who holds the rooms and puts what one flush holds into
 one AMQP message; the others know nothing of that, so each event is a message of its own.
@@ -25,15 +25,15 @@ from shared.process.links import rabbit_link, redis_link
 
 EXCHANGE: Final = "bench.events"
 """Where the references' gateways bind their queues."""
-FLUSH_MOST: Final = 500
+MAX_FLUSH: Final = 500
 """Events that the outbox relay takes at once."""
 
 
 class Feeder(Protocol):
-    """Publishes what it is given."""
+    """A publisher of events for one gateway."""
 
     async def feed(self, events: Sequence[Event]) -> None:
-        """Events that are there at the same moment."""
+        """Publishes events that are there at the same moment."""
 
 
 class Flushing:
@@ -43,7 +43,7 @@ class Flushing:
         self._publisher = publisher
 
     async def feed(self, events: Sequence[Event]) -> None:
-        """Returns when all are confirmed."""
+        """Publishes; returns when all are confirmed."""
         await self._publisher.publish(events)
 
 
@@ -55,7 +55,7 @@ class EachAlone:
         self._interest = interest
 
     async def feed(self, events: Sequence[Event]) -> None:
-        """Returns when all are confirmed."""
+        """Publishes; returns when all are confirmed."""
         gateways = await self._interest.gateways(events)
         routed = [Routed(*pair) for pair in zip(events, gateways, strict=True)]
         await asyncio.gather(*(self._bus.publish([one]) for one in routed))
@@ -69,7 +69,7 @@ class Plain:
         self._key = key
 
     async def feed(self, events: Sequence[Event]) -> None:
-        """Returns when all are written."""
+        """Publishes; returns when all are written."""
         for event in events:
             properties = aiormq.spec.Basic.Properties(content_type=JSON, headers=headers_of(event))
             await self._channel.basic_publish(
@@ -79,7 +79,7 @@ class Plain:
 
 @asynccontextmanager
 async def publishers(rabbit: str, redis: str) -> AsyncIterator[tuple[Flushing, EachAlone]]:
-    """Roomcast's own publisher on these servers, both ways."""
+    """Yields Roomcast's own publisher on these servers, both ways."""
     async with rabbit_link(SecretStr(rabbit), service="bench") as bus, redis_link(SecretStr(redis)) as store:
         interest = InterestReader(store)
         yield Flushing(EventPublisher(bus=bus, interest=interest)), EachAlone(bus, interest)
@@ -87,7 +87,7 @@ async def publishers(rabbit: str, redis: str) -> AsyncIterator[tuple[Flushing, E
 
 @asynccontextmanager
 async def plain(rabbit: str) -> AsyncIterator[Callable[[str], Plain]]:
-    """Publishers for the references, each by its gateway's routing key."""
+    """Yields publishers for the references, each by its gateway's routing key."""
     connection = await aiormq.connect(rabbit)
     try:
         channel = cast(aiormq.Channel, await connection.channel(publisher_confirms=False))
@@ -111,7 +111,7 @@ async def feed_on_time(feeder: Feeder, talk: Talk, moments: Sequence[tuple[float
     while at < len(moments):
         now = time.monotonic_ns()
         due: list[Event] = []
-        while at < len(moments) and len(due) < FLUSH_MOST:
+        while at < len(moments) and len(due) < MAX_FLUSH:
             moment, chat_id = moments[at]
             sent = began + int(moment * 1e9)
             if sent > now:
@@ -131,7 +131,7 @@ async def feed_on_time(feeder: Feeder, talk: Talk, moments: Sequence[tuple[float
 def spread(
     chats: Sequence[str], rate: float, seconds: float, chance: random.Random
 ) -> list[tuple[float, str]]:
-    """Moments of a Poisson process, `rate` a second on average, each with one of `chats`."""
+    """Returns moments of a Poisson process, `rate` a second on average, each with one of `chats`."""
     at, moments = 0.0, []
     for _ in range(max(1, round(rate * seconds))):
         at += chance.expovariate(rate)

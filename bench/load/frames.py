@@ -1,4 +1,4 @@
-"""The little that a load client has to know of WebSocket, Engine.IO and Socket.IO.
+"""Encodes and parses the few frames of WebSocket, Engine.IO and Socket.IO that load clients need.
 
 WebSocket: RFC 6455. Engine.IO protocol 4, Socket.IO protocol 5: https://socket.io/docs/v4/engine-io-protocol/
 """
@@ -26,12 +26,12 @@ _NO_MASK: Final = b"\x00\x00\x00\x00"
 
 
 def stamped(sent: int, words: str) -> str:
-    """A message's text that begins with when it was sent."""
+    """Returns a message's text that begins with when it was sent."""
     return f"@{sent:0{STAMP_DIGITS}} {words}"
 
 
 def text_frame(text: str) -> bytes:
-    """A client's text frame; its mask is zero, which is allowed and costs nobody anything."""
+    """Returns a client's text frame; its mask is zero, which is allowed and costs nobody anything."""
     body = text.encode()
     if len(body) < 126:
         head = bytes((_TEXT, _MASKED | len(body)))
@@ -41,17 +41,17 @@ def text_frame(text: str) -> bytes:
 
 
 def connect_frame(token: str) -> bytes:
-    """Asks for a socket in the namespace `/`."""
+    """Returns the frame that asks for a socket in the namespace `/`."""
     return text_frame("40" + json.dumps({"token": token}))
 
 
 def join_frame(number: int, chat_id: str) -> bytes:
-    """`join-chat` with the acknowledgement id `number`."""
+    """Returns the frame of `join-chat` with the acknowledgement id `number`."""
     return text_frame(f'42{number}["join-chat","{chat_id}"]')
 
 
 def frames_in(data: bytearray) -> Iterator[bytes]:
-    """Takes the whole frames off the front of `data` and gives their payloads."""
+    """Takes the whole frames off the front of `data` and yields their payloads."""
     while len(data) >= 2:
         length, start = data[1] & 0x7F, 2
         if length > 125:

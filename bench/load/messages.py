@@ -1,4 +1,4 @@
-"""The messages that travel: as the API makes them, each with the moment at which it was sent."""
+"""Makes messages as the API does, each with the moment at which it was sent."""
 
 import time
 from collections.abc import Sequence
@@ -17,12 +17,12 @@ _FILLING: Final = "The quick brown fox jumps over the lazy dog. " * 4
 
 
 def content(sent: int | None = None) -> str:
-    """A message's text: when it was sent, in nanoseconds of the monotonic clock (now), and words."""
+    """Returns a message's text: when it was sent, in nanoseconds of the monotonic clock (now), and words."""
     return stamped(time.monotonic_ns() if sent is None else sent, _FILLING)[:CONTENT_CHARACTERS]
 
 
 def message_created(chat_id: str, seq: int, sent: int | None = None) -> Event:
-    """A posted message of a chat; no member's own room gets an activity for it."""
+    """Returns a posted message of a chat; no member's own room gets an activity for it."""
     moment = rfc3339(now())
     body: dict[str, Any] = {
         "id": new_id(),
@@ -51,16 +51,16 @@ def message_created(chat_id: str, seq: int, sent: int | None = None) -> Event:
 
 
 class Talk:
-    """Makes the next message of each chat."""
+    """The talk of many chats: makes the next message of each."""
 
     def __init__(self) -> None:
         self._seq: dict[str, int] = {}
 
     def next(self, chat_id: str, sent: int | None = None) -> Event:
-        """The chat's next message."""
+        """Returns the chat's next message."""
         seq = self._seq[chat_id] = self._seq.get(chat_id, 0) + 1
         return message_created(chat_id, seq, sent)
 
     def burst(self, chats: Sequence[str]) -> list[Event]:
-        """A message of each."""
+        """Returns a message of each."""
         return [self.next(chat_id) for chat_id in chats]

@@ -1,4 +1,4 @@
-"""Many posters in one process: each posts over a kept connection and waits for its answer.
+"""Posts from many connections in one process: each is kept, and waits for its answer.
 
 It reads a JSON command a line from stdin and answers each with a line.
 """
@@ -27,7 +27,7 @@ _CREATED: Final = b"HTTP/1.1 201"
 
 
 class Posters:
-    """The connections; `speakers` are who may post where, as a token and a chat."""
+    """The posters' connections; `speakers` are who may post where, as a token and a chat."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
@@ -45,11 +45,11 @@ class Posters:
         self._problem = ""
 
     def run(self) -> None:
-        """Until stdin ends."""
+        """Runs commands and posts until stdin ends."""
         while True:
             for fd, _ in self._epoll.poll(self._pause()):
                 if fd == 0:
-                    if not self._obey():
+                    if not self._run_commands():
                         return
                 else:
                     self._read(fd)
@@ -92,7 +92,7 @@ class Posters:
     def _start(self) -> None:
         self._posts, self._began = 0, time.monotonic()
 
-    def _obey(self) -> bool:
+    def _run_commands(self) -> bool:
         data = os.read(0, 1 << 20)
         self._commands += data
         *lines, rest = bytes(self._commands).split(b"\n")
@@ -134,7 +134,7 @@ class Posters:
         sys.stdout.flush()
 
     def _request(self, token: str, chat: str) -> tuple[bytes, bytes]:
-        """What comes before and after a message's text; it always has the same length."""
+        """Returns the bytes before and after a message's text, which always has the same length."""
         before, after = f'{{"chatId":"{chat}","content":"'.encode(), b'"}'
         head = (
             f"POST /api/chat/messages HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\n"

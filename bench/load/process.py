@@ -1,4 +1,4 @@
-"""A load process: it gets a JSON command a line, and answers each with a line."""
+"""Runs a load process, which gets a JSON command a line and answers each with a line."""
 
 import asyncio
 import json
@@ -17,8 +17,8 @@ class LoadError(Exception):
     """The load was not what it should be; the text says what was seen."""
 
 
-class Child:
-    """The process; `async with` starts and ends it. It ends with this process, too: its stdin does."""
+class LoadProcess:
+    """A load process; `async with` starts and ends it. It ends with this process, too: its stdin does."""
 
     def __init__(self, program: str, *options: str) -> None:
         self._program = str(_FOLDER / program)
@@ -38,12 +38,12 @@ class Child:
         await self._process.wait()
 
     def cpu(self) -> float:
-        """Seconds of CPU that it has used."""
+        """Returns the seconds of CPU that it has used."""
         assert self._process is not None
         return Meter(self._process.pid).cpu()
 
     async def ask(self, do: str, *, bound: float = 30.0, **arguments: Any) -> dict[str, Any]:
-        """The answer to a command.
+        """Sends a command; returns the answer.
 
         Raises:
             LoadError: none within `bound` seconds, or one that tells of a problem.

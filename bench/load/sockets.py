@@ -1,4 +1,4 @@
-"""Many sockets in one process that does as little as can be: open, then count frames.
+"""Opens many sockets in one process and counts their frames, doing as little else as can be.
 
 With `replies` it counts replies that are whole, instead of messages. It reads a JSON command a line from
 stdin and answers each with a line. Between looks at its sockets it sleeps, without waiting on them, so that
@@ -56,7 +56,7 @@ class Opening:
 
 
 class Clients:
-    """The sockets, and what they have got."""
+    """The sockets, and the counts of what they have got."""
 
     def __init__(self, *, prompt: bool, counting: str = "messages") -> None:
         self._prompt = prompt
@@ -79,7 +79,7 @@ class Clients:
         self._ages: list[int] = []
 
     def run(self) -> None:
-        """Until stdin ends."""
+        """Runs commands and reads sockets until stdin ends."""
         self._epoll.register(0, select.EPOLLIN)
         while True:
             waits = self._prompt or self._opening
@@ -87,7 +87,7 @@ class Clients:
                 time.sleep(SWEEP_SECONDS)
             for fd, _ in self._epoll.poll(1.0 if waits else 0.0, maxevents=65536):
                 if fd == 0:
-                    if not self._obey():
+                    if not self._run_commands():
                         return
                 elif fd in self._opening:
                     self._continue(fd)
@@ -95,7 +95,7 @@ class Clients:
                     self._read(fd)
             self._report()
 
-    def _obey(self) -> bool:
+    def _run_commands(self) -> bool:
         data = os.read(0, 1 << 20)
         self._commands += data
         *lines, rest = bytes(self._commands).split(b"\n")

@@ -1,4 +1,4 @@
-"""What came out, for people and for programs."""
+"""Writes the report, for people and for programs."""
 
 import json
 import os
@@ -19,7 +19,7 @@ END: Final = "<!-- end of figures -->"
 
 
 def markdown(book: Book) -> str:
-    """Two tables: what was to be reached, and every figure."""
+    """Returns two tables: what was to be reached, and every figure."""
     return "\n".join([*_targets(book), "", *_figures(book)])
 
 
@@ -64,7 +64,7 @@ def _spread(series: Series, places: int) -> str:
 
 
 def document(book: Book, **about: Any) -> dict[str, Any]:
-    """Everything, for a JSON file."""
+    """Returns everything, for a JSON file."""
     return {
         "about": {
             "when": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -1,4 +1,4 @@
-"""The figures as bars: each scene with its contenders, less is better but where it says otherwise."""
+"""Draws the figures as bars: each scene with its contenders, less is better but where it says otherwise."""
 
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -21,7 +21,7 @@ _STYLE: Final = "text{font:12px sans-serif;fill:#24292f}.title{font-weight:bold}
 
 
 def draw(book: Book) -> str:
-    """The picture, as SVG."""
+    """Returns the picture, as SVG."""
     y, parts = 10, []
     for figure, shown in FIGURES.items():
         bars = [(who, series) for name, who, series in book if name == figure]
@@ -40,7 +40,7 @@ def draw(book: Book) -> str:
 
 
 def _bars(bars: Sequence[tuple[str, Series]], top: int, places: int) -> Iterator[str]:
-    """A bar each, with a line from the lowest to the highest value."""
+    """Yields a bar each, with a line from the lowest to the highest value."""
     most = max(max(series.values) for _, series in bars) or 1.0
     scale = (WIDTH - _LEFT - _ROOM_FOR_VALUES) / most
     for number, (who, series) in enumerate(bars):

@@ -1,4 +1,4 @@
-"""What was measured: values by figure, contender and round."""
+"""Collects the measured values, by figure, contender and round."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -21,14 +21,14 @@ class Series:
 
 
 class Book:
-    """Collects values; `say` is told each."""
+    """A book of values; `say` is called with a line for each."""
 
     def __init__(self, say: Any = print) -> None:
         self._say = say
         self._series: dict[tuple[str, str], Series] = {}
 
     def add(self, figure: str, who: str, value: float, spent: Spent | None = None, **notes: Any) -> None:
-        """Takes one value."""
+        """Adds one value."""
         one = self._series.setdefault((figure, who), Series())
         one.values.append(value)
         if spent is not None:
@@ -44,7 +44,7 @@ class Book:
         self._say(f"  {figure:16} {who:30} {value:10.3f}   {shown}")
 
     def get(self, figure: str, who: str) -> Series | None:
-        """One series, if there is one."""
+        """Returns one series, if there is one."""
         return self._series.get((figure, who))
 
     def __iter__(self) -> Iterator[tuple[str, str, Series]]:

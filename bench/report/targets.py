@@ -1,4 +1,4 @@
-"""What is measured, in which unit, and what is to be reached."""
+"""Lists the figures with their units, and the targets to reach."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -87,7 +87,7 @@ NOTHING: Final = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a target came to."""
+    """The outcome of a target."""
 
     target: Target
     ratio: float
@@ -99,7 +99,7 @@ class Outcome:
 
 
 def outcomes(book: Book) -> Iterator[Outcome]:
-    """Each target whose figures were measured."""
+    """Yields each target whose figures were measured."""
     for target in (*TARGETS, Target("unheld", NODE_GATEWAY, NOTHING)):
         mine, theirs = book.get(target.figure, target.who), book.get(target.figure, target.of)
         if mine is not None and target.of == ABSOLUTE:

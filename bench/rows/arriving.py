@@ -1,4 +1,4 @@
-"""Handshakes with token and `join-chat`, and what a joined socket then weighs."""
+"""Measures handshakes with token and `join-chat`, and the memory of a joined socket."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -6,8 +6,8 @@ from typing import Final
 
 from bench.contenders.gateways import Gateway, gateway
 from bench.load.crowd import Crowd
-from bench.rig import Seat, Sockets
-from bench.rows.run import Scene
+from bench.rig import Rig, Sockets
+from bench.rows.scene import Scene
 from shared.ids import new_id
 
 SOCKETS: Final = 2000
@@ -20,9 +20,9 @@ _KIB: Final = 1024
 
 
 def newcomers(scene: Scene, count: int) -> Sockets:
-    """Sockets of as many users, five in each chat."""
+    """Returns sockets of as many users, five in each chat."""
     chats = [new_id() for _ in range(-(-count // MEMBERS))]
-    return [(scene.ground.token(new_id()), [chats[number // MEMBERS]]) for number in range(count)]
+    return [(scene.environment.token(new_id()), [chats[number // MEMBERS]]) for number in range(count)]
 
 
 async def handshake(scene: Scene) -> None:
@@ -31,22 +31,22 @@ async def handshake(scene: Scene) -> None:
         for kind in scene.kinds:
             async with AsyncExitStack() as ends:
                 one = await ends.enter_async_context(
-                    gateway(kind, scene.ground, name="handshake", profile=scene.profile)
+                    gateway(kind, scene.environment, name="handshake", profile=scene.profile)
                 )
                 crowd = await ends.enter_async_context(Crowd())
-                await _arrive(scene, Seat(one, crowd, one.feeder(scene.ground)))
+                await _arrive(scene, Rig(one, crowd, one.feeder(scene.environment)))
                 await crowd.close()
 
 
-async def _arrive(scene: Scene, seat: Seat) -> None:
-    kind, port, crowd = seat.gateway.kind, seat.gateway.port, seat.crowd
+async def _arrive(scene: Scene, rig: Rig) -> None:
+    kind, port, crowd = rig.gateway.kind, rig.gateway.port, rig.crowd
     await crowd.connect(port, newcomers(scene, scene.many(WARM, 10)), in_flight=IN_FLIGHT)
-    before = await _settled_rss(seat.gateway)
+    before = await _settled_rss(rig.gateway)
     count = scene.many(SOCKETS, 20)
     sockets = newcomers(scene, count)
-    spent = await seat.spend(lambda: crowd.connect(port, sockets, in_flight=IN_FLIGHT))
+    spent = await rig.spend(lambda: crowd.connect(port, sockets, in_flight=IN_FLIGHT))
     scene.book.add("handshake", kind, spent.cpu / count * _MILLI, spent)
-    after = await _settled_rss(seat.gateway)
+    after = await _settled_rss(rig.gateway)
     scene.book.add("memory", kind, (after - before) / count / _KIB, rss_mib=round(after / _KIB**2, 1))
 
 

@@ -1,4 +1,4 @@
-"""What grows with a room, and with the rooms held: nothing should."""
+"""Measures whether the cost of a delivery grows with a room, or with the rooms held: it should not."""
 
 import random
 from collections.abc import Callable
@@ -7,9 +7,9 @@ from typing import Final
 
 from bench.contenders.gateways import ROOMCAST
 from bench.load.messages import Talk
-from bench.rig import Sockets, seats
+from bench.rig import Sockets, rigs
 from bench.rows.one_room import one_room, volleys
-from bench.rows.run import Scene
+from bench.rows.scene import Scene
 from shared.ids import new_id
 
 SIZES: Final = (100, 10_000)
@@ -56,25 +56,25 @@ async def _measure(
     members: int,
 ) -> None:
     (figure, held), talk = what, Talk()
-    async with seats(
-        scene.ground,
+    async with rigs(
+        scene.environment,
         [ROOMCAST],
         sockets,
         name=held.replace(" ", "-"),
         profile=scene.profile,
         changes=MOST_ROOMS,
     ) as made:
-        seat = made[ROOMCAST]
-        await volleys(seat, seat.feeder, talk, chats, members, 0.5)()
+        rig = made[ROOMCAST]
+        await volleys(rig, rig.feeder, talk, chats, members, 0.5)()
         for _ in range(scene.rounds):
-            work = volleys(seat, seat.feeder, talk, chats, members, SECONDS * scene.scale)
-            spent = await seat.spend(work, expected=SECONDS + 1)
+            work = volleys(rig, rig.feeder, talk, chats, members, SECONDS * scene.scale)
+            spent = await rig.spend(work, expected=SECONDS + 1)
             scene.book.add(figure, f"roomcast, {held}", spent.cpu / spent.frames * _MICRO, spent)
 
 
 def _sockets(scene: Scene, of_socket: list[list[str]]) -> Sockets:
     user = new_id()
-    return [(scene.ground.token(user), chats) for chats in of_socket]
+    return [(scene.environment.token(user), chats) for chats in of_socket]
 
 
 def _one_of_each(of_socket: list[list[str]], chance: random.Random) -> list[str]:

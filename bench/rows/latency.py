@@ -1,4 +1,4 @@
-"""How old a message is when it comes: under half of the load that Node can take, and alone."""
+"""Measures the age of messages on arrival: under half of the load that Node can take, and alone."""
 
 import random
 from collections.abc import AsyncIterator
@@ -11,9 +11,9 @@ from bench.contenders.gateways import KINDS, NODE_GATEWAY, gateway
 from bench.load.crowd import Crowd
 from bench.load.feeders import feed_on_time, spread
 from bench.load.messages import Talk
-from bench.rig import Seat
+from bench.rig import Rig
 from bench.rows.one_room import ROOM, one_room
-from bench.rows.run import Scene
+from bench.rows.scene import Scene
 from shared.ids import new_id
 
 CHUNKS: Final = 10
@@ -29,18 +29,18 @@ _MILLI: Final = 1e3
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """A seat of which some sockets are waited on."""
+    """A rig of which some sockets are waited on."""
 
-    seat: Seat
+    rig: Rig
     prompt: Crowd
     others: int
     watched: int
 
     async def after(self, moments: list[tuple[float, str]], talk: Talk) -> list[float]:
-        """The ages of messages on the sockets that are waited on, sorted, once all have come everywhere."""
+        """Feeds; returns the sorted ages on the sockets that are waited on, once all came everywhere."""
         start = (await self.prompt.count())["frames"]
-        feed = partial(feed_on_time, self.seat.feeder, talk, moments)
-        await self.seat.fed(feed, len(moments) * self.others, expected=SECONDS + 1)
+        feed = partial(feed_on_time, self.rig.feeder, talk, moments)
+        await self.rig.fed(feed, len(moments) * self.others, expected=SECONDS + 1)
         await self.prompt.wait(start + len(moments) * self.watched)
         return sorted(await self.prompt.ages())
 
@@ -70,15 +70,15 @@ async def latency(scene: Scene) -> None:
 
 
 def quantile(ages: list[float], part: float) -> float:
-    """A quantile of sorted values."""
+    """Returns a quantile of sorted values."""
     return ages[min(len(ages) - 1, int(len(ages) * part))]
 
 
 async def _half(node: Watched, chat_id: str, talk: Talk) -> float:
-    """Half of the messages a second that Node gets through when they all wait for it."""
+    """Returns half of the messages a second that Node gets through when they all wait for it."""
     backlog = [talk.next(chat_id) for _ in range(BACKLOG)]
     start = (await node.prompt.count())["frames"]
-    spent = await node.seat.fed(partial(node.seat.feeder.feed, backlog), BACKLOG * node.others, expected=4.0)
+    spent = await node.rig.fed(partial(node.rig.feeder.feed, backlog), BACKLOG * node.others, expected=4.0)
     await node.prompt.wait(start + BACKLOG * node.watched)
     await node.prompt.ages()
     return BACKLOG / spent.seconds / 2
@@ -86,11 +86,11 @@ async def _half(node: Watched, chat_id: str, talk: Talk) -> float:
 
 @asynccontextmanager
 async def _watched(scene: Scene, kind: str, chat_id: str) -> AsyncIterator[Watched]:
-    """Sockets of one room; those waited on are spread over it, in the order of joining."""
+    """Yields sockets of one room; those waited on are spread over it, in the order of joining."""
     size = scene.many(ROOM, 100) // CHUNKS
     watched = max(1, size * WATCHED // 100)
     async with (
-        gateway(kind, scene.ground, name="latency", profile=scene.profile) as one,
+        gateway(kind, scene.environment, name="latency", profile=scene.profile) as one,
         Crowd() as crowd,
         Crowd(prompt=True) as prompt,
     ):
@@ -98,7 +98,7 @@ async def _watched(scene: Scene, kind: str, chat_id: str) -> AsyncIterator[Watch
         for chunk in range(0, len(sockets), size):
             await crowd.connect(one.port, sockets[chunk : chunk + size - watched])
             await prompt.connect(one.port, sockets[chunk + size - watched : chunk + size])
-        seat = Seat(one, crowd, one.feeder(scene.ground))
-        yield Watched(seat, prompt, (size - watched) * CHUNKS, watched * CHUNKS)
+        rig = Rig(one, crowd, one.feeder(scene.environment))
+        yield Watched(rig, prompt, (size - watched) * CHUNKS, watched * CHUNKS)
         await crowd.close()
         await prompt.close()

@@ -1,4 +1,4 @@
-"""A room of 1000: messages one at a time, and in bursts."""
+"""Measures a room of 1000: messages one at a time, and in bursts."""
 
 from collections.abc import Awaitable, Callable
 from time import monotonic
@@ -6,8 +6,8 @@ from typing import Final
 
 from bench.load.feeders import Feeder
 from bench.load.messages import Talk
-from bench.rig import EACH_ALONE, Seat, Sockets, seats, ways
-from bench.rows.run import Scene
+from bench.rig import EACH_ALONE, Rig, Sockets, rigs, ways
+from bench.rows.scene import Scene
 from shared.ids import new_id
 
 ROOM: Final = 1000
@@ -34,36 +34,36 @@ async def _in_turn(scene: Scene, figure: str, at_once: int) -> None:
     def sockets() -> Sockets:
         return one_room(scene, chat_id, size)
 
-    async with seats(scene.ground, scene.kinds, sockets, name=figure, profile=scene.profile) as made:
+    async with rigs(scene.environment, scene.kinds, sockets, name=figure, profile=scene.profile) as made:
         # A message that comes alone is fed in the same way by both of Roomcast's feeders.
-        them = [way for way in ways(made, scene.ground) if at_once > 1 or way[0] != EACH_ALONE]
-        for _, seat, feeder in them:
-            await volleys(seat, feeder, talk, lambda: [chat_id] * at_once, size, WARM_SECONDS * scene.scale)()
+        them = [way for way in ways(made, scene.environment) if at_once > 1 or way[0] != EACH_ALONE]
+        for _, rig, feeder in them:
+            await volleys(rig, feeder, talk, lambda: [chat_id] * at_once, size, WARM_SECONDS * scene.scale)()
         for _ in range(scene.rounds):
-            for who, seat, feeder in them:
-                work = volleys(seat, feeder, talk, lambda: [chat_id] * at_once, size, SECONDS * scene.scale)
-                spent = await seat.spend(work, expected=SECONDS + 2)
+            for who, rig, feeder in them:
+                work = volleys(rig, feeder, talk, lambda: [chat_id] * at_once, size, SECONDS * scene.scale)
+                spent = await rig.spend(work, expected=SECONDS + 2)
                 scene.book.add(figure, who, spent.cpu / spent.frames * _MICRO, spent)
 
 
 def one_room(scene: Scene, chat_id: str, size: int, per_user: int = SOCKETS_PER_USER) -> Sockets:
-    """Sockets that are all in one chat; each user has several, so that few presence events are due."""
+    """Returns sockets in one chat; each user has several, so that few presence events are due."""
     users = [new_id() for _ in range(-(-size // per_user))]
-    return [(scene.ground.token(users[number // per_user]), [chat_id]) for number in range(size)]
+    return [(scene.environment.token(users[number // per_user]), [chat_id]) for number in range(size)]
 
 
 def volleys(
-    seat: Seat, feeder: Feeder, talk: Talk, chats: Callable[[], list[str]], members: int, seconds: float
+    rig: Rig, feeder: Feeder, talk: Talk, chats: Callable[[], list[str]], members: int, seconds: float
 ) -> Callable[[], Awaitable[None]]:
-    """A message of each of `chats()` at the same moment, again once all have got them, for that long."""
+    """Returns work: for that long, a message of each of `chats()` at once, again when all have come."""
 
     async def work() -> None:
         until = monotonic() + seconds
-        frames = (await seat.crowd.count())["frames"]
+        frames = (await rig.crowd.count())["frames"]
         while monotonic() < until:
             messages = talk.burst(chats())
             await feeder.feed(messages)
             frames += members * len(messages)
-            await seat.crowd.wait(frames)
+            await rig.crowd.wait(frames)
 
     return work

@@ -1,4 +1,4 @@
-"""100 replies at once, of 50 tokens a second each, beside sending the whole text again with each token."""
+"""Measures 100 replies at once, beside sending the whole text again with each token."""
 
 import asyncio
 import random
@@ -14,13 +14,13 @@ from support.servers.process import Process
 
 from bench.contenders.gateways import ROOMCAST, STOCK, Gateway, gateway, settings
 from bench.contenders.resender import REQUESTS
-from bench.environment import ROOT, START_SECONDS, Ground
+from bench.environment import ROOT, START_SECONDS, Environment
 from bench.load.crowd import Crowd
 from bench.load.feeders import Feeder
 from bench.meter import Meter
 from bench.report.targets import RESENT
 from bench.rows.latency import quantile
-from bench.rows.run import Scene
+from bench.rows.scene import Scene
 from shared.events import REPLY_REQUESTED, Event, ReplyRequested
 from shared.ids import new_id
 
@@ -46,16 +46,16 @@ class Writing:
     gateway: Gateway
     crowd: Crowd
     prompt: Crowd
-    ground: Ground
+    environment: Environment
     chats: list[str]
 
     async def written(self, tokens: int, chance: random.Random) -> dict[str, float]:
-        """A reply of so many tokens in every chat; what was spent until each is whole on each socket."""
+        """Has a reply of so many tokens written in every chat; returns the cost until all are whole."""
         before = [await each.count() for each in (self.crowd, self.prompt)]
         meters = {
             "worker": self.worker,
-            "bus": self.ground.broker,
-            "store": self.ground.store,
+            "bus": self.environment.broker,
+            "store": self.environment.store,
             "gateway": self.gateway.meter,
         }
         cpu = {name: meter.cpu() for name, meter in meters.items()}
@@ -120,16 +120,16 @@ async def _measured(scene: Scene, one: Writing, chance: random.Random) -> None:
 
 @asynccontextmanager
 async def _writing(scene: Scene, kind: str) -> AsyncIterator[Writing]:
-    ground = scene.ground
+    environment = scene.environment
     chats = [new_id() for _ in range(scene.many(REPLIES, 5))]
-    process = Process(f"{kind} replies", ground.folder / f"replies-{kind}-{new_id()}.log")
+    process = Process(f"{kind} replies", environment.folder / f"replies-{kind}-{new_id()}.log")
     async with (
-        gateway(kind, ground, name="replies", profile=scene.profile) as one,
+        gateway(kind, environment, name="replies", profile=scene.profile) as one,
         Crowd(replies=True) as crowd,
         Crowd(prompt=True, replies=True) as prompt,
     ):
         command = [sys.executable, "-m", _WRITERS[kind]]
-        process.spawn(command, cwd=ROOT, env=settings(kind, ground, one.port), drop_rights=False)
+        process.spawn(command, cwd=ROOT, env=settings(kind, environment, one.port), drop_rights=False)
         try:
 
             async def ready() -> bool:
@@ -137,15 +137,15 @@ async def _writing(scene: Scene, kind: str) -> AsyncIterator[Writing]:
 
             await process.until(ready, seconds=START_SECONDS)
             for each in (crowd, prompt):
-                await each.connect(one.port, [(ground.token(new_id()), [chat]) for chat in chats])
+                await each.connect(one.port, [(environment.token(new_id()), [chat]) for chat in chats])
             yield Writing(
                 who=ROOMCAST if kind == ROOMCAST else RESENT,
-                requests=ground.flushing if kind == ROOMCAST else ground.plain(REQUESTS),
+                requests=environment.flushing if kind == ROOMCAST else environment.plain(REQUESTS),
                 worker=Meter(process.pid),
                 gateway=one,
                 crowd=crowd,
                 prompt=prompt,
-                ground=ground,
+                environment=environment,
                 chats=chats,
             )
             for each in (crowd, prompt):

@@ -1,4 +1,4 @@
-"""2000 rooms of 5, messages spread over them."""
+"""Measures 2000 rooms of 5, with messages spread over them."""
 
 import asyncio
 import random
@@ -7,8 +7,8 @@ from typing import Final
 
 from bench.load.feeders import feed_on_time, spread
 from bench.load.messages import Talk
-from bench.rig import Seat, Sockets, seats, ways
-from bench.rows.run import Scene
+from bench.rig import Rig, Sockets, rigs, ways
+from bench.rows.scene import Scene
 from shared.ids import new_id
 
 ROOMS: Final = 2000
@@ -29,29 +29,29 @@ async def small(scene: Scene) -> None:
     def sockets() -> Sockets:
         # The sockets of a room are one user's, so that few presence events are due.
         return [
-            (scene.ground.token(users[number % USERS]), [chat_id])
+            (scene.environment.token(users[number % USERS]), [chat_id])
             for number, chat_id in enumerate(chats)
             for _ in range(MEMBERS)
         ]
 
-    async with seats(scene.ground, scene.kinds, sockets, name="small", profile=scene.profile) as made:
+    async with rigs(scene.environment, scene.kinds, sockets, name="small", profile=scene.profile) as made:
         await weigh_pings(made)
         talk, chance = Talk(), random.Random(1)
         for _ in range(scene.rounds):
             moments = spread(chats, RATE, SECONDS * scene.scale, chance)
-            for who, seat, feeder in ways(made, scene.ground):
+            for who, rig, feeder in ways(made, scene.environment):
                 feed = partial(feed_on_time, feeder, talk, moments)
-                spent = await seat.fed(feed, len(moments) * MEMBERS, expected=SECONDS + 1)
+                spent = await rig.fed(feed, len(moments) * MEMBERS, expected=SECONDS + 1)
                 scene.book.add("small", who, spent.cpu / spent.frames * _MICRO, spent, flushes=spent.result)
 
 
-async def weigh_pings(made: dict[str, Seat]) -> None:
+async def weigh_pings(made: dict[str, Rig]) -> None:
     """Measures what a ping costs each gateway, where there is no time without pings."""
-    if all(seat.crowd.pings_come_in_waves for seat in made.values()):
+    if all(rig.crowd.pings_come_in_waves for rig in made.values()):
         return
 
-    async def weigh(seat: Seat) -> None:
-        spent = await seat.spend(lambda: asyncio.sleep(IDLE_SECONDS))
-        seat.ping_cpu = spent.cpu / spent.pings if spent.pings else 0.0
+    async def weigh(rig: Rig) -> None:
+        spent = await rig.spend(lambda: asyncio.sleep(IDLE_SECONDS))
+        rig.ping_cpu = spent.cpu / spent.pings if spent.pings else 0.0
 
     await asyncio.gather(*map(weigh, made.values()))

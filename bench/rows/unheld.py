@@ -1,4 +1,4 @@
-"""What a gateway spends on events of rooms that it does not hold."""
+"""Measures what a gateway spends on events of rooms that it does not hold."""
 
 import asyncio
 import random
@@ -11,9 +11,9 @@ import aiohttp
 from bench.contenders.gateways import ROOMCAST
 from bench.load.feeders import feed_on_time, spread
 from bench.load.messages import Talk
-from bench.rig import Seat, seats
+from bench.rig import Rig, rigs
 from bench.rows.arriving import newcomers
-from bench.rows.run import Scene
+from bench.rows.scene import Scene
 from shared.ids import new_id
 
 SOCKETS: Final = 1000
@@ -29,26 +29,26 @@ async def unheld(scene: Scene) -> None:
     sockets = newcomers(scene, scene.many(SOCKETS, 20))
     elsewhere = [new_id() for _ in range(ELSEWHERE)]
     chance, talk = random.Random(4), Talk()
-    async with seats(
-        scene.ground, scene.kinds, lambda: sockets, name="unheld", profile=scene.profile
+    async with rigs(
+        scene.environment, scene.kinds, lambda: sockets, name="unheld", profile=scene.profile
     ) as made:
         for _ in range(scene.rounds):
             moments = spread(elsewhere, RATE, SECONDS * scene.scale, chance)
-            for kind, seat in made.items():
-                seen = await _seen(seat)
-                idle = await seat.spend(partial(asyncio.sleep, SECONDS * scene.scale), expected=SECONDS)
-                feed = partial(feed_on_time, seat.feeder, talk, moments)
-                spent = await seat.spend(feed, expected=SECONDS + 1)
+            for kind, rig in made.items():
+                seen = await _seen(rig)
+                idle = await rig.spend(partial(asyncio.sleep, SECONDS * scene.scale), expected=SECONDS)
+                feed = partial(feed_on_time, rig.feeder, talk, moments)
+                spent = await rig.spend(feed, expected=SECONDS + 1)
                 extra = spent.cpu - idle.cpu * spent.seconds / idle.seconds
                 scene.book.add(
-                    "unheld", kind, extra / len(moments) * _MICRO, spent, events_seen=await _seen(seat) - seen
+                    "unheld", kind, extra / len(moments) * _MICRO, spent, events_seen=await _seen(rig) - seen
                 )
 
 
-async def _seen(seat: Seat) -> int:
-    """How many events Roomcast's gateway says it got; the others do not say."""
-    if seat.gateway.kind != ROOMCAST:
+async def _seen(rig: Rig) -> int:
+    """Returns the number of events that Roomcast's gateway says it got; the others do not say."""
+    if rig.gateway.kind != ROOMCAST:
         return 0
-    url = f"http://127.0.0.1:{seat.gateway.port}/metrics"
+    url = f"http://127.0.0.1:{rig.gateway.port}/metrics"
     async with aiohttp.ClientSession() as http, http.get(url) as answer:
         return round(sum(map(float, _EVENTS.findall(await answer.text()))))

@@ -1,4 +1,4 @@
-"""The whole path: from a `POST` to every socket of the chat, 200 chats of 5, beside a Node API."""
+"""Measures the whole path: from a `POST` to every socket of the chat, 200 chats of 5, beside a Node API."""
 
 import asyncio
 import random
@@ -14,10 +14,10 @@ from bench.contenders.gateways import NODE_GATEWAY, ROOMCAST
 from bench.contenders.platforms import Platform, platform
 from bench.environment import database
 from bench.load.crowd import Crowd
-from bench.load.process import Child, LoadError
+from bench.load.process import LoadError, LoadProcess
 from bench.meter import Meter
 from bench.rows.latency import quantile
-from bench.rows.run import Scene
+from bench.rows.scene import Scene
 
 CHATS: Final = 200
 MEMBERS: Final = 5
@@ -36,13 +36,13 @@ class Busy:
     """A platform with posters and clients; those of the first 50 chats are waited on."""
 
     platform: Platform
-    posters: Child
+    posters: LoadProcess
     crowd: Crowd
     prompt: Crowd
     postgres: Meter
 
     async def saturated(self, seconds: float) -> dict[str, float]:
-        """Posts as fast as it goes; until every socket has every message."""
+        """Posts as fast as it goes, until every socket has every message."""
         start = await self._frames()
         meters = (self.platform.api, self.platform.gateway.meter, self.postgres)
         before = [meter.cpu() for meter in meters]
@@ -63,7 +63,7 @@ class Busy:
         }
 
     async def calm(self, rate: float, seconds: float, chance: random.Random) -> list[float]:
-        """Posts at random moments in the first 50 chats; the sorted ages of messages when they came."""
+        """Posts at random moments in the first 50 chats; returns the sorted ages of the messages."""
         at, moments = 0.0, []
         listened = self.listened
         for _ in range(round(rate * seconds)):
@@ -76,7 +76,7 @@ class Busy:
 
     @property
     def listened(self) -> int:
-        """How many of the people are waited on: the first ones."""
+        """Returns the number of people who are waited on: the first ones."""
         return min(LISTENED * MEMBERS, len(self.platform.people))
 
     async def _frames(self) -> int:
@@ -117,7 +117,7 @@ async def _busy(scene: Scene, kind: str, postgres: PostgresServer) -> AsyncItera
     async with (
         platform(
             kind,
-            scene.ground,
+            scene.environment,
             postgres,
             chats=scene.many(CHATS, 10),
             members=MEMBERS,
@@ -125,7 +125,7 @@ async def _busy(scene: Scene, kind: str, postgres: PostgresServer) -> AsyncItera
         ) as made,
         Crowd() as crowd,
         Crowd(prompt=True) as prompt,
-        Child("posters.py") as posters,
+        LoadProcess("posters.py") as posters,
     ):
         one = Busy(made, posters, crowd, prompt, Meter(postgres.pid))
         sockets = [(token, [chat]) for token, chat in made.people]

@@ -7,7 +7,7 @@ import pytest
 from support.servers import RabbitServer, RedisServer
 
 from bench.contenders.gateways import KINDS, gateway
-from bench.environment import Ground, standing_on
+from bench.environment import Environment, environment_on
 from bench.load.crowd import Crowd
 from bench.load.messages import Talk
 from bench.load.process import LoadError
@@ -15,7 +15,7 @@ from bench.report.documents import write
 from bench.report.results import Book
 from bench.rig import EACH_ALONE
 from bench.rows import one_room
-from bench.rows.run import Scene
+from bench.rows.scene import Scene
 from shared.ids import new_id
 
 
@@ -24,8 +24,8 @@ async def test_each_contender_is_measured_doing_the_same(
 ) -> None:
     said: list[str] = []
     book = Book(said.append)
-    async with standing_on(rabbitmq, redis_server) as ground:
-        await one_room.bursts(Scene(ground, book, rounds=1, kinds=KINDS, scale=0.05))
+    async with environment_on(rabbitmq, redis_server) as environment:
+        await one_room.bursts(Scene(environment, book, rounds=1, kinds=KINDS, scale=0.05))
     assert {who for _, who, _ in book} == {*KINDS, EACH_ALONE}
     for _, who, series in book:
         (value,), (note,) = series.values, series.notes
@@ -40,18 +40,18 @@ async def test_each_contender_is_measured_doing_the_same(
 
 async def test_a_message_too_many_fails_the_run(rabbitmq: RabbitServer, redis_server: RedisServer) -> None:
     async with (
-        standing_on(rabbitmq, redis_server) as ground,
-        gateway("roomcast", ground, name="test") as one,
+        environment_on(rabbitmq, redis_server) as environment,
+        gateway("roomcast", environment, name="test") as one,
         Crowd() as crowd,
     ):
         chat_id, talk = new_id(), Talk()
-        await crowd.connect(one.port, [(ground.token(new_id()), [chat_id])])
-        await _feed(ground, talk, chat_id, 1)
+        await crowd.connect(one.port, [(environment.token(new_id()), [chat_id])])
+        await _feed(environment, talk, chat_id, 1)
         await crowd.wait(1)
-        await _feed(ground, talk, chat_id, 2)
+        await _feed(environment, talk, chat_id, 2)
         with pytest.raises(LoadError, match="3 messages came where 2 were sent"):
             await crowd.wait(2)
 
 
-async def _feed(ground: Ground, talk: Talk, chat_id: str, count: int) -> None:
-    await ground.flushing.feed(talk.burst([chat_id] * count))
+async def _feed(environment: Environment, talk: Talk, chat_id: str, count: int) -> None:
+    await environment.flushing.feed(talk.burst([chat_id] * count))

@@ -1,10 +1,10 @@
-"""What a scene is given."""
+"""Holds what every row is run with."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.contenders.gateways import Profile
-from bench.environment import Ground
+from bench.environment import Environment
 from bench.report.results import Book
 
 
@@ -17,7 +17,7 @@ class Scene:
         scale: 1.0; less makes everything shorter and says less.
     """
 
-    ground: Ground
+    environment: Environment
     book: Book
     rounds: int
     kinds: Sequence[str]
@@ -25,5 +25,5 @@ class Scene:
     scale: float = 1.0
 
     def many(self, count: int, least: int = 1) -> int:
-        """`count`, scaled."""
+        """Returns `count`, scaled."""
         return max(least, round(count * self.scale))

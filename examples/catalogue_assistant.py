@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic.alias_generators import to_camel
 from pydantic_ai import Agent, ToolFailed
 
-from ai_worker.models.conversation import Conversation
+from ai_worker.conversation import Conversation
 
 SECONDS = 5.0
 

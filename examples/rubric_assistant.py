@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pydantic import BaseModel, Field, ValidationError
 from pydantic_ai import Agent, ModelRetry, RunContext
 
-from ai_worker.models.conversation import Conversation
+from ai_worker.conversation import Conversation
 
 
 class Criterion(BaseModel):

@@ -3,7 +3,7 @@
 Before the start, `selection` finds what the settings name: models (`candidates`), and the operator's own
 agent (`custom_agent`).
 
-The way of a reply: `agent_responder` makes the `conversation` and the `prompt`, looks into the
+The way of a reply: `agent_responder` makes the `ai_worker.conversation` and the `prompt`, looks into the
 `answer_cache`, asks the `breaker`, and then does a `run` with one model after the other; `faults` says what
 a failure means: the same model again, the next one, or an end with a code. Tools that are plain functions
 run in `tool_threads`. `metrics` counts all of it.

@@ -9,10 +9,10 @@ from typing import Any, Final
 
 import structlog
 
+from ai_worker.conversation import Conversation
 from ai_worker.models.answer_cache import Answer, AnswerCache
 from ai_worker.models.breaker import Breaker
 from ai_worker.models.candidates import Candidate
-from ai_worker.models.conversation import Conversation
 from ai_worker.models.faults import ModelFault, OvertimeFault, TimeoutFault, TooLongFault, UnavailableFault
 from ai_worker.models.metrics import FAILURES, FIRST_TOKEN, REQUESTS, TOKENS
 from ai_worker.models.prompt import Prompt, prompt

@@ -14,7 +14,7 @@ from typing import Final, Literal, Self
 
 import orjson
 
-from ai_worker.models.conversation import Conversation
+from ai_worker.conversation import Conversation
 from shared.events import HistoryMessage
 
 MAX_MESSAGES: Final = 20

@@ -29,7 +29,7 @@ from pydantic_ai.settings import ModelSettings
 from pydantic_ai.tools import ToolDefinition
 from pydantic_core import to_json
 
-from ai_worker.models.conversation import Conversation
+from ai_worker.conversation import Conversation
 from ai_worker.models.faults import EmptyFault, FilteredFault, OvertimeFault, ToolFault, fault_of
 from ai_worker.models.prompt import Prompt, Turn
 from ai_worker.models.tool_threads import InToolThreads

@@ -2,7 +2,7 @@
 
 from pydantic_ai import Agent, RunContext
 
-from ai_worker.models.conversation import Conversation
+from ai_worker.conversation import Conversation
 
 agent = Agent(deps_type=Conversation, retries={"output": 0, "tools": 1})
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ai_worker.models.conversation import Conversation
+from ai_worker.conversation import Conversation
 from ai_worker.models.prompt import DELETED, MAX_MESSAGES, Prompt, Turn, plain_name, prompt, tokens
 from shared.events import HistoryMessage, ReplyRequested
 

@@ -1,4 +1,7 @@
-"""The chat as an operator's own agent gets it: the `deps` of its runs."""
+"""The chat as an operator's own agent gets it: the `deps` of its runs.
+
+Operators' agents import it from here (docs/assistant.md): it stays in this place.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -45,7 +45,7 @@ class Restarted:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Facts about the reply; the last part. They become the message's `metadata`, at most 16 KiB.
+    """The facts of a reply; the last part. They become the message's `metadata`, at most 16 KiB.
 
     Attributes:
         metadata: a JSON object.

@@ -18,7 +18,7 @@ from support.servers import PostgresServer, RabbitServer, RedisServer, running
 from support.servers.ports import free_port
 from support.servers.process import Folder, Process, accepts
 
-from bench.load.feeders import EachAlone, Flushing, Plain, plain, publishers
+from bench.load.feeders import GroupFeeder, Plain, SingleFeeder, plain, publishers
 from bench.meter import Meter
 from shared.ids import new_id
 
@@ -46,8 +46,8 @@ class Environment:
     api: str
     folder: Path
     key: Ed25519PrivateKey
-    flushing: Flushing
-    each_alone: EachAlone
+    group_feeder: GroupFeeder
+    single_feeder: SingleFeeder
     plain: Callable[[str], Plain]
 
     def token(self, user_id: str, *, key_id: str = KEY_ID) -> str:
@@ -91,7 +91,7 @@ async def environment_on(rabbit: RabbitServer, redis: RedisServer) -> AsyncItera
         command = [sys.executable, "-m", "bench.fake_api", str(port), key_set(key).decode()]
         standin.spawn(command, cwd=ROOT, drop_rights=False)
         await standin.until(lambda: accepts(port), seconds=START_SECONDS)
-        flushing, each_alone = await ends.enter_async_context(publishers(rabbit.url, redis.url))
+        group_feeder, single_feeder = await ends.enter_async_context(publishers(rabbit.url, redis.url))
         yield Environment(
             rabbit=rabbit.url,
             redis=redis.url,
@@ -100,8 +100,8 @@ async def environment_on(rabbit: RabbitServer, redis: RedisServer) -> AsyncItera
             api=f"http://127.0.0.1:{port}",
             folder=folder.path,
             key=key,
-            flushing=flushing,
-            each_alone=each_alone,
+            group_feeder=group_feeder,
+            single_feeder=single_feeder,
             plain=await ends.enter_async_context(plain(rabbit.url)),
         )
 

@@ -116,5 +116,5 @@ def ways(made: dict[str, Rig], environment: Environment) -> list[tuple[str, Rig,
     """Returns each rig with its feeder; Roomcast also with one message per event."""
     found = [(kind, rig, rig.feeder) for kind, rig in made.items()]
     if ROOMCAST in made:
-        found.insert(1, (EACH_ALONE, made[ROOMCAST], environment.each_alone))
+        found.insert(1, (EACH_ALONE, made[ROOMCAST], environment.single_feeder))
     return found

@@ -32,7 +32,7 @@ SHORT_PATIENCE: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of a reply.
+    """The bounds of a reply.
 
     Attributes:
         silence: seconds until a model's first token, and between any two.

@@ -26,7 +26,7 @@ class ToolThreads(Executor):
 
 
 class InToolThreads(UseThreadExecutor):
-    """Has a run's tools called in `ToolThreads`, unless its agent brings an executor of its own."""
+    """A capability: calls a run's tools in `ToolThreads`, unless its agent has an executor of its own."""
 
     def __init__(self) -> None:
         super().__init__(ToolThreads(), id="tool_threads")

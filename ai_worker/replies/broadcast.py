@@ -32,7 +32,7 @@ log = structlog.get_logger()
 
 
 class AttemptUnknownError(Exception):
-    """Redis did not say which attempt this is, and has a later one, which may be one that was given up."""
+    """An attempt of unknown number: Redis did not say it, and has a later one, perhaps given up."""
 
 
 class Publisher(Protocol):

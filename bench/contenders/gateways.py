@@ -50,7 +50,7 @@ class Gateway:
 
     def feeder(self, environment: Environment) -> Feeder:
         """Returns the publisher that feeds it."""
-        return environment.flushing if self.kind == ROOMCAST else environment.plain(self.kind)
+        return environment.group_feeder if self.kind == ROOMCAST else environment.plain(self.kind)
 
     def collect_garbage(self) -> None:
         """Has Node give back what only waits to be collected; Python counts references."""
@@ -130,7 +130,7 @@ async def _ready(port: int) -> bool:
 
 
 class _spied:  # noqa: N801  # reads as a statement
-    """Has py-spy watch a process while the block runs."""
+    """A context in which py-spy watches a process."""
 
     def __init__(self, pid: int, name: str, profile: Profile | None) -> None:
         self._spy: subprocess.Popen[bytes] | None = None

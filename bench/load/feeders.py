@@ -36,8 +36,8 @@ class Feeder(Protocol):
         """Publishes events that are there at the same moment."""
 
 
-class Flushing:
-    """Roomcast's publisher: what is there goes in one flush; alone when it is one event."""
+class GroupFeeder:
+    """Roomcast's publisher: events that are there together go in one flush."""
 
     def __init__(self, publisher: EventPublisher) -> None:
         self._publisher = publisher
@@ -47,8 +47,8 @@ class Flushing:
         await self._publisher.publish(events)
 
 
-class EachAlone:
-    """The same without joining: one AMQP message an event."""
+class SingleFeeder:
+    """Roomcast's publisher without joining: one AMQP message an event."""
 
     def __init__(self, bus: Bus, interest: InterestReader) -> None:
         self._bus = bus
@@ -62,7 +62,7 @@ class EachAlone:
 
 
 class Plain:
-    """One AMQP message an event, with the same attributes as headers and the same body, for one gateway."""
+    """The references' publisher: an AMQP message an event, the same headers and body, for one gateway."""
 
     def __init__(self, channel: aiormq.Channel, key: str) -> None:
         self._channel = channel
@@ -78,11 +78,11 @@ class Plain:
 
 
 @asynccontextmanager
-async def publishers(rabbit: str, redis: str) -> AsyncIterator[tuple[Flushing, EachAlone]]:
+async def publishers(rabbit: str, redis: str) -> AsyncIterator[tuple[GroupFeeder, SingleFeeder]]:
     """Yields Roomcast's own publisher on these servers, both ways."""
     async with rabbit_link(SecretStr(rabbit), service="bench") as bus, redis_link(SecretStr(redis)) as store:
         interest = InterestReader(store)
-        yield Flushing(EventPublisher(bus=bus, interest=interest)), EachAlone(bus, interest)
+        yield GroupFeeder(EventPublisher(bus=bus, interest=interest)), SingleFeeder(bus, interest)
 
 
 @asynccontextmanager

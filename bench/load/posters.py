@@ -71,7 +71,7 @@ class Posters:
         self._answer()
 
     def post(self, seconds: float) -> None:
-        """Every connection posts again as soon as it has its answer, for that long; answers with `posts`."""
+        """Posts on every connection, again at each answer, for that long; answers with `posts`."""
         self._start()
         self._until = time.monotonic() + seconds
 

@@ -140,7 +140,7 @@ async def _writing(scene: Scene, kind: str) -> AsyncIterator[Writing]:
                 await each.connect(one.port, [(environment.token(new_id()), [chat]) for chat in chats])
             yield Writing(
                 who=ROOMCAST if kind == ROOMCAST else RESENT,
-                requests=environment.flushing if kind == ROOMCAST else environment.plain(REQUESTS),
+                requests=environment.group_feeder if kind == ROOMCAST else environment.plain(REQUESTS),
                 worker=Meter(process.pid),
                 gateway=one,
                 crowd=crowd,

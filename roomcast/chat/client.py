@@ -87,12 +87,12 @@ class Client:
         self._link.follow(self.conversation)
 
     def joined(self, chat_id: str, joined: Joined) -> None:
-        """See `LinkListener`."""
+        """Shows what was missed, of the open chat."""
         if self.conversation is not None and self.conversation.chat_id == chat_id:
             self.conversation.joined(joined)
 
     def shut_out(self, chat_id: str) -> None:
-        """See `LinkListener`."""
+        """Closes the open chat where that is the one."""
         if self.conversation is not None and self.conversation.chat_id == chat_id:
             self.screen.notice("This chat is gone, or you are no member any more. :chats lists yours.")
             self.screen.live("")
@@ -101,7 +101,7 @@ class Client:
             self._progress.set()
 
     def link_changed(self, trouble: str) -> None:
-        """See `LinkListener`."""
+        """Shows a new trouble of the socket, and its end."""
         if trouble and trouble != self._trouble:
             self.screen.notice(trouble)
         elif self._trouble and not trouble:
@@ -109,7 +109,7 @@ class Client:
         self._trouble = trouble
 
     def received(self, event: str, payload: Any) -> None:
-        """See `LinkListener`."""
+        """Handles an event: of chats here, of the open chat in the conversation."""
         if not isinstance(payload, dict):
             return
         match event:

@@ -54,4 +54,4 @@ async def test_a_message_too_many_fails_the_run(rabbitmq: RabbitServer, redis_se
 
 
 async def _feed(environment: Environment, talk: Talk, chat_id: str, count: int) -> None:
-    await environment.flushing.feed(talk.burst([chat_id] * count))
+    await environment.group_feeder.feed(talk.burst([chat_id] * count))

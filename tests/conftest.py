@@ -1,4 +1,4 @@
-"""What tests stand on: started by the first test that asks, shared by all."""
+"""Fixtures that all tests share: servers, services and clients, started by the first test that asks."""
 
 import os
 from collections.abc import AsyncIterator, Iterator
@@ -71,7 +71,7 @@ async def redis_server() -> AsyncIterator[RedisServer]:
 
 @pytest.fixture(scope="session", autouse=True)
 def coverage_settings() -> Iterator[dict[str, str]]:
-    """What makes a process measure its coverage, and makes it half as fast: nobody has it without asking."""
+    """The variables that make a process measure its coverage, half as fast, for those who ask."""
     with patch.dict(os.environ):
         names = [name for name in os.environ if name.startswith("COVERAGE_")]
         yield {name: os.environ.pop(name) for name in names}

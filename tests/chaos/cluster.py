@@ -1,4 +1,4 @@
-"""What is tortured: real servers, two of each service on them, and a link that can fail in between.
+"""The cluster that faults are put into: real servers, two of each service, and links between that can fail.
 
 Every service reaches each of its servers through a link of its own. A service that was killed, or stopped, is
 started again after a moment, with the same settings, as a supervisor would; one that ends by itself breaks a
@@ -155,7 +155,7 @@ class Cluster(Services):
             self._thawed[service.url] = time.monotonic()
 
     def was_frozen(self, url: str, since: float) -> bool:
-        """Whether the service there was frozen at any time since then: it cannot have answered."""
+        """Returns whether the service there was frozen at any time since then: it cannot have answered."""
         return self._thawed.get(url, 0.0) > since
 
     async def leader(self) -> Unit:

@@ -1,4 +1,4 @@
-"""What a run came to, in figures."""
+"""The figures that a run came to."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from chaos.witness import Kind
 
 @dataclass(slots=True)
 class Figures:
-    """What a run came to; seconds where a name says nothing else."""
+    """The figures of one run; seconds where a name says nothing else."""
 
     seconds: float
     posts: int

@@ -1,4 +1,4 @@
-"""What was posted, answered and heard, and the judgement on it.
+"""The history of a run: what was posted, answered and heard, and the judgement on it.
 
 The rules are those of the contract: a 201 reaches every member that is connected at the end, once after
 dropping known ids, in `seq` order without a hole; nothing is heard that is not stored; whatever may have been
@@ -86,7 +86,7 @@ class History:
         return self.violations
 
     def counts(self) -> Counter[Kind]:
-        """How many violations there are of each kind."""
+        """Counts the violations of each kind."""
         return Counter(violation.kind for violation in self.violations)
 
     def _judge_numbers(self, chat_id: str, messages: Sequence[Message]) -> None:

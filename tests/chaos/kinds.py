@@ -1,4 +1,4 @@
-"""What the long run chooses from: every kind of fault, how long it is kept up, and how much rest follows."""
+"""The faults that the long run chooses from, how long each is kept up, and how much rest follows."""
 
 from dataclasses import dataclass
 from typing import Final

@@ -1,4 +1,4 @@
-"""How long clients noticed a fault."""
+"""Outages: how long clients noticed a fault."""
 
 from bisect import bisect_right
 from collections import defaultdict

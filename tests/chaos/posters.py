@@ -29,7 +29,7 @@ _REPEAT_SECONDS: Final = (0.2, 0.5)
 
 @dataclass(frozen=True, slots=True)
 class Author:
-    """Who posts, and where.
+    """A person who posts, and the place.
 
     Attributes:
         asks: an assistant has to answer each.

@@ -36,7 +36,7 @@ _PAGE: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class People:
-    """Who takes part; registered once, as hashing a password is slow."""
+    """The users who take part; registered once, as hashing a password is slow."""
 
     pairs: Sequence[tuple[Person, Person]]
     loners: Sequence[Person]
@@ -82,7 +82,7 @@ class Run:
         window.healed = time.monotonic()
 
     def posted_since(self, moment: float) -> int:
-        """How many posts were answered with a message after `moment`."""
+        """Counts the posts that were answered with a message after `moment`."""
         return sum(post.answered_at > moment for post in self.history.posts.values())
 
     async def until_posted(self, moment: float, count: int, *, seconds: float) -> float:
@@ -121,7 +121,7 @@ class Run:
         return min(times, default=0.0)
 
     def backlog(self) -> int:
-        """How many messages the busiest sockets have yet to hear, at least."""
+        """Returns how many messages the busiest sockets have yet to hear, at least."""
         last: dict[str, int] = defaultdict(int)
         for post in self.history.posts.values():
             if post.answered is not None:
@@ -158,7 +158,7 @@ class Run:
         return [message for messages in stored.values() for message in messages]
 
     async def _stored(self) -> dict[str, list[dict[str, Any]]]:
-        """What REST has of every chat."""
+        """Reads what REST has of every chat."""
         stored = {}
         async with Api(self.posters.apis[0]) as api:
             for chat_id, person in self.readers.items():

@@ -1,4 +1,4 @@
-"""Which fault comes when: the seed decides."""
+"""The order of faults, by the seed."""
 
 import asyncio
 import random

@@ -1,4 +1,4 @@
-"""What one socket hears, judged as it comes."""
+"""A witness: judges what one socket hears as it comes."""
 
 import time
 from collections import Counter
@@ -14,7 +14,7 @@ _COMPARED: Final = ("id", "chatId", "seq", "role", "userId", "content", "time", 
 
 
 class Kind(StrEnum):
-    """What can be wrong."""
+    """A kind of violation."""
 
     LOST = "lost"
     REPEATED = "repeated"
@@ -51,7 +51,7 @@ def fingerprint(message: Message) -> int:
 
 
 class Witness:
-    """What one member's socket hears of one chat, over as many connections as it takes.
+    """The witness of one member's socket and one chat, over as many connections as it takes.
 
     Attributes:
         seen: every message up to this `seq` was heard.

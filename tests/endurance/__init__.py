@@ -1,1 +1,1 @@
-"""What keeps a gateway calm: cheap clients by the thousand, fuzzing, a soak."""
+"""Endurance: cheap clients by the thousand, fuzzing, a soak."""

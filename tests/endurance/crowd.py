@@ -104,7 +104,7 @@ class Member:
 
 
 async def all_in(members: Sequence[Member], *, since: float, seconds: float) -> list[float]:
-    """How long after `since` each was let in for good, sorted; waits until all are.
+    """Waits until all are in for good; returns how long after `since` each was, sorted.
 
     Raises:
         TimeoutError: not within `seconds`; the text says how many were.

@@ -149,7 +149,7 @@ class Fuzz:
 
 @dataclass(slots=True)
 class Bystander:
-    """Who does no harm, and notices whatever is done to it.
+    """A client that does no harm, and notices whatever is done to it.
 
     Attributes:
         heard: the numbers of the broadcasts that came.
@@ -192,7 +192,7 @@ class Bystander:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a run showed."""
+    """The outcome of a run."""
 
     inputs: int
     seconds: float
@@ -205,7 +205,7 @@ class Report:
 
     @property
     def after(self) -> Usage:
-        """What the gateway uses in the end."""
+        """The gateway's usage in the end."""
         return self.rounds[-1]
 
     def lines(self) -> list[str]:

@@ -26,7 +26,7 @@ MIB: Final = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a process uses: resident bytes, tasks, open files, sockets, HTTP connections.
+    """The usage of a process: resident bytes, tasks, open files, sockets, HTTP connections.
 
     The latter are for their clients to keep; each is a task and a file, which are not counted among these.
     """
@@ -45,7 +45,7 @@ class Usage:
 
 
 async def usage(service: Service) -> Usage:
-    """What a gateway uses now."""
+    """Measures what a gateway uses now."""
     process = psutil.Process(service.process.pid)
     tasks = await service.metric("roomcast_tasks")
     pings = await service.metric("roomcast_tasks", coroutine=PING)
@@ -60,7 +60,7 @@ async def usage(service: Service) -> Usage:
 
 
 async def settled(service: Service, *, sockets: int, seconds: float = 20.0) -> Usage:
-    """What it uses once no more than `sockets` are left, and no connection beside theirs."""
+    """Measures what it uses once no more than `sockets` are left, and no connection beside theirs."""
 
     async def gone() -> bool:
         return (

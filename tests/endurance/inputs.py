@@ -1,4 +1,4 @@
-"""What hypothesis makes up to send to a gateway: frames, packets, requests, from nearly right to nonsense."""
+"""Made-up input for a gateway: frames, packets, requests, from nearly right to nonsense."""
 
 import base64
 import itertools

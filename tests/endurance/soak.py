@@ -140,13 +140,13 @@ class Churn:
 
 
 async def measured(cluster: Cluster) -> dict[str, Usage]:
-    """What each service uses once it is quiet."""
+    """Measures what each service uses once it is quiet."""
     await asyncio.sleep(QUIET_SECONDS)
     return {unit.name: await usage(unit.service) for unit in cluster.units}
 
 
 def grown(unit: Unit, before: Usage, after: Usage) -> bool:
-    """Whether a service uses more than it did."""
+    """Returns whether a service uses more than it did."""
     return (
         after.memory - before.memory > GROWTH_BYTES
         or after.tasks - before.tasks > GROWTH_TASKS

@@ -1,4 +1,4 @@
-"""What end-to-end tests share besides fixtures: the kinds of clients, and how fixtures are called."""
+"""Kinds of clients that tests run with, and the types of the fixtures that make them."""
 
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol

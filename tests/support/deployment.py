@@ -1,4 +1,4 @@
-"""What the deployment files say, read as the programs that they are for read them."""
+"""Reads the deployment files as the programs that they are for do."""
 
 import os
 import re
@@ -83,7 +83,7 @@ def service(name: str, variables: Mapping[str, str] | None = None) -> dict[str, 
 
 
 def settings_of(name: str, variables: Mapping[str, str] | None = None) -> Any:
-    """What an own service makes of the environment that Compose gives it.
+    """Reads the settings that an own service makes of the environment that Compose gives it.
 
     Raises:
         SettingsError: it refuses to start.
@@ -94,7 +94,7 @@ def settings_of(name: str, variables: Mapping[str, str] | None = None) -> Any:
 
 
 def port_of(name: str) -> int:
-    """Where a scaled service listens."""
+    """Returns the port on which a scaled service listens."""
     port: int = getattr(settings_of(name), f"{name}_port")
     return port
 
@@ -125,7 +125,7 @@ class Instruction:
 
     @property
     def words(self) -> list[str]:
-        """What follows, without the options; of the JSON form, its items."""
+        """Returns the words that follow, without the options; of the JSON form, its items."""
         listed = yaml.safe_load(self.text) if self.text.startswith("[") else shlex.split(self.text)
         return [word for word in listed if not word.startswith("--")]
 
@@ -158,7 +158,7 @@ class Section:
     lines: tuple[tuple[str, ...], ...]
 
     def said(self, *beginning: str) -> list[tuple[str, ...]]:
-        """What follows `beginning` on each line that begins so."""
+        """Returns what follows `beginning` on each line that begins so."""
         length = len(beginning)
         return [line[length:] for line in self.lines if line[:length] == beginning]
 

@@ -30,7 +30,7 @@ def environment(**variables: str) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a program ended and what it said."""
+    """The end of a program: its status, and what it said."""
 
     status: int
     output: str
@@ -82,7 +82,7 @@ class Up:
 
     @property
     def errors(self) -> str:
-        """What it logged so far."""
+        """Reads what it logged so far."""
         return self.errors_file.read_text()
 
     @property
@@ -146,7 +146,7 @@ async def up(folder: Path, *arguments: str, **variables: str) -> AsyncIterator[U
 
 
 async def shell(line: str, *, cwd: Path, typed: str = "") -> str:
-    """What a line prints that is pasted into bash; `roomcast` in it is this program."""
+    """Runs a line as if pasted into bash, and returns what it prints; `roomcast` in it is this program."""
     command = shlex.join([sys.executable, *ROOMCAST])
     running = await asyncio.create_subprocess_exec(
         "bash",

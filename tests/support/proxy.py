@@ -16,7 +16,7 @@ _RESET: Final = struct.pack("ii", 1, 0)
 
 
 class Mode(Enum):
-    """How a link is."""
+    """The state of a link."""
 
     PASSING = "passing"
     CUT = "cut"
@@ -56,12 +56,12 @@ class Link:
 
     @property
     def mode(self) -> Mode:
-        """How it is now."""
+        """Its state now."""
         return self._mode
 
     @property
     def delay_seconds(self) -> float:
-        """How long everything takes to pass, in each direction."""
+        """The seconds that everything takes to pass, in each direction."""
         return self._seconds
 
     def cut(self) -> None:
@@ -222,7 +222,7 @@ class _End(asyncio.Protocol):
         self._transport.abort()
 
     def _arrive(self) -> None:
-        """What was sent first, whichever timer it is: clocks are coarse, and order is what counts."""
+        """Passes on what was sent first, whichever timer it is: clocks are coarse, and order counts."""
         _, data = self._under_way.popleft()
         if data is None:
             self._finished = True

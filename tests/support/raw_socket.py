@@ -202,7 +202,7 @@ class RawSocket(asyncio.Protocol):
                 self.write(frame(payload[:2], CLOSE))
 
     def _take_head(self) -> bool:
-        """Whether the answer to the request is complete."""
+        """Returns whether the answer to the request is complete."""
         end = self._buffer.find(b"\r\n\r\n")
         if end < 0:
             return False

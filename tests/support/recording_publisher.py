@@ -1,4 +1,4 @@
-"""What the tests of the relay publish to."""
+"""A publisher that records, for the tests of the relay."""
 
 import asyncio
 from collections.abc import Sequence

@@ -16,7 +16,7 @@ PASSWORD: Final = "correct horse battery"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back; `json` is None where the body is not JSON."""
+    """An answer; `json` is None where the body is not JSON."""
 
     status: int
     headers: dict[str, str]

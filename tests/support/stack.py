@@ -120,7 +120,7 @@ class Stack:
         return self.workers[0]
 
     def of(self, kind: Kind) -> list[Service]:
-        """What runs of that kind."""
+        """Returns what runs of that kind."""
         return {"api": self.apis, "gateway": self.gateways, "worker": self.workers}[kind]
 
     async def __aenter__(self) -> Self:

@@ -111,7 +111,7 @@ async def test_an_event_goes_only_to_gateways_that_hold_its_chat(
 
 
 async def test_typing_and_presence_cross_gateways(cluster: Cluster, new_client: NewClient) -> None:
-    """What one gateway's socket does, the other gateway's sockets see; `online` counts both."""
+    """The other gateway's sockets see what a socket does at one; `online` counts both."""
     alice, bob = await cluster.apis[0].register("alice"), await cluster.apis[1].register("bob")
     chat_id = await alice.open_chat(bob)
     watcher = await opened(new_client, alice, cluster.gateways[0], chat_id)

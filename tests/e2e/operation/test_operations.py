@@ -1,4 +1,4 @@
-"""What an operator sees: health, logs, settings, limits."""
+"""The operator's view: health, logs, settings, limits."""
 
 import asyncio
 import json
@@ -128,7 +128,7 @@ async def test_an_api_does_not_start_on_an_empty_database(tmp_path: Path, servic
 
 
 async def test_a_taken_port_is_named(tmp_path: Path, services: Services) -> None:
-    """Who starts a second gateway on the same port reads which variable to change."""
+    """A second gateway on the same port ends with a line that says which variable to change."""
     status, output = await run(tmp_path, "-m", "ws_gateway", **services.settings)
     assert status != 0
     assert "GATEWAY_PORT" in output

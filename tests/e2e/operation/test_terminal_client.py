@@ -160,7 +160,7 @@ async def test_what_goes_wrong_is_said(stack: Stack, register: Register) -> None
 
 
 async def test_reading_marks_as_read(stack: Stack, register: Register) -> None:
-    """What was shown is not unread any more."""
+    """A message that was shown is not unread any more."""
     ann, ben = await register("ann"), await register("ben")
     chat_id = await ann.open_chat(ben, title="News")
     await ann.say_all(chat_id, ["one", "two"])
@@ -209,7 +209,7 @@ async def test_a_person_sees_the_reply_as_it_is_written(stack: Stack, register: 
 
 
 async def test_ctrl_c_ends_the_reply_and_again_has_another(stack: Stack, register: Register) -> None:
-    """What was written stays, marked; a second Ctrl-C, with nothing being written, ends the client."""
+    """The text so far stays, marked; a second Ctrl-C, with nothing being written, ends the client."""
     ann = await register("ann")
     await ann.open_chat(title="Stories", assistant="always")
     async with terminal(stack, *login(ann), "--chat", "Stories") as screen:

@@ -20,7 +20,7 @@ async def finished(socket: SocketClient, message: Any) -> Any:
 
 
 def story(socket: SocketClient, reply_id: str) -> list[str]:
-    """What happened to one reply, in the order of arrival."""
+    """Lists what happened to one reply, in the order of arrival."""
     steps = []
     for received in socket.received:
         if received.event == "ai-status" and received.body["replyId"] == reply_id:

@@ -1,4 +1,4 @@
-"""How soon a cancel takes effect over two workers, however busy; and that what is kept is what was sent."""
+"""Cancels take effect soon over two workers, however busy, and what is kept is what was sent."""
 
 import asyncio
 import statistics

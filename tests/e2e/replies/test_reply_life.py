@@ -57,7 +57,7 @@ async def opened(
 
 
 def like(**fields: Any) -> Callable[[Any], bool]:
-    """Whether a body has these fields."""
+    """Makes a check that a body has these fields."""
     return lambda body: all(body.get(name) == value for name, value in fields.items())
 
 
@@ -239,7 +239,7 @@ async def test_of_a_hundred_replies_each_is_finished_once_though_a_worker_is_kil
 async def test_a_reply_whose_worker_has_died_can_be_cancelled(
     cluster: Services, alice: Person, new_client: NewClient
 ) -> None:
-    """What it sent is kept, whether or not another worker is there to take the request."""
+    """The chunks that it sent are kept, whether or not another worker is there to take the request."""
     chat_id = await alice.open_chat(assistant="always")
     socket = await opened(new_client, alice, cluster.gateways[0], chat_id)
     asked = await alice.say(chat_id, "/slow and steady")

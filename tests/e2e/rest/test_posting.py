@@ -68,7 +68,7 @@ async def test_a_refused_post_does_not_use_its_key(register: Register) -> None:
 
 
 async def test_a_replay_shows_the_message_as_first_answered(register: Register) -> None:
-    """What happened to the message since does not show in a replay."""
+    """A replay does not show what happened to the message since."""
     alice = await register("alice")
     chat_id = await alice.open_chat()
     first = await alice.say(chat_id, "as posted", key="k")

@@ -1,4 +1,4 @@
-"""What is not one's own answers as if it did not exist."""
+"""Chats of others answer as if they did not exist."""
 
 from typing import Any
 
@@ -62,7 +62,7 @@ async def test_a_stranger_can_neither_post_nor_list_nor_join(connect: Connect, r
 
 
 async def test_a_member_may_not_do_what_others_own(register: Register) -> None:
-    """What one sees but may not do: 403 `forbidden`."""
+    """Doing what one sees but may not do is 403 `forbidden`."""
     alice, bob = await register("alice"), await register("bob")
     chat_id = await alice.open_chat(bob)
     message = await alice.say(chat_id, "alice's own words")

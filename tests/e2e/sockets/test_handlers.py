@@ -1,4 +1,4 @@
-"""What a socket may ask, and how it is answered."""
+"""A socket's requests, and their answers."""
 
 from typing import Any
 

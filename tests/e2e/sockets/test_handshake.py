@@ -1,4 +1,4 @@
-"""Who may connect, and how a refusal reads."""
+"""Handshakes: who may connect, and how a refusal reads."""
 
 from collections.abc import Callable
 from typing import Any
@@ -93,7 +93,7 @@ def _far() -> int:
 
 
 async def test_a_reissued_token_is_taken(stack: Stack, connect: Connect, register: Register) -> None:
-    """What the forgeries below change is what they are refused for."""
+    """The forgeries below are refused for what they change."""
     alice = await register("alice")
     token = reissued(alice.token, stack.key, jti="another")
     assert (await alice.api.call("GET", "/api/me", token=token)).status == 200

@@ -1,4 +1,4 @@
-"""What an operator allows is what clients are told, refused with its code, and counted by."""
+"""Limits as the operator sets them: told to clients, refused with their codes, and counted."""
 
 import asyncio
 import contextlib
@@ -137,7 +137,7 @@ async def test_a_user_s_sockets(narrow: Service, api: Api, new_client: NewClient
 
 
 async def test_a_handshake_has_its_time(narrow: Service) -> None:
-    """Who opens a WebSocket and asks for no socket is closed."""
+    """A WebSocket on which no socket is asked for is closed."""
     async with counted(narrow, "handshake_timeout"), asyncio.timeout(5):
         raw = await RawSocket.opened(narrow.url)
         await raw.gone.wait()

@@ -1,4 +1,4 @@
-"""Who gets what, in which order."""
+"""Rooms: who gets what, in which order."""
 
 from support.client_kinds import Connect, Register, each_client, settled
 
@@ -25,7 +25,7 @@ async def test_members_in_the_room_get_each_message_once_in_order(
 
 @each_client
 async def test_an_outsider_gets_nothing(connect: Connect, register: Register) -> None:
-    """Who is no member hears nothing of a chat: no message, no activity, no title."""
+    """A stranger hears nothing of a chat: no message, no activity, no title."""
     alice, bob, carol = await register("alice"), await register("bob"), await register("carol")
     outsider = await connect(carol)
     chat_id = await alice.open_chat(bob)

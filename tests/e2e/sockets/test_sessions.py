@@ -12,7 +12,7 @@ from support.stack import Stack
 
 
 async def refused_at(connect: Connect, person: Person, code: str) -> bool:
-    """Whether a new handshake is refused with this code."""
+    """Returns whether a new handshake is refused with this code."""
     try:
         socket = await connect(person)
     except RefusedError as refusal:

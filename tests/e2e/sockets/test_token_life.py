@@ -1,4 +1,4 @@
-"""What ends a token's worth reaches every gateway; what is away ends nothing."""
+"""The end of a token reaches every gateway; a server that is away ends none."""
 
 import time
 from collections.abc import AsyncIterator
@@ -107,7 +107,7 @@ async def test_a_rotated_key_is_taken_up_without_a_restart(pair: Pair, new_clien
 
 
 async def test_without_the_api_sockets_stay_and_new_ones_come(pair: Pair, new_client: NewClient) -> None:
-    """Whoever has a token of a known key connects; what needs the API is `unavailable` meanwhile."""
+    """A token of a known key connects; what needs the API is `unavailable` meanwhile."""
     alice = await pair.api.register("alice")
     chat_id = await alice.open_chat()
     sockets = await pair.sockets(new_client, alice, chat_id)

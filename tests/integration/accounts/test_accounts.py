@@ -298,7 +298,7 @@ async def test_logging_out_needs_no_redis(office: Office, redis_server: RedisSer
 
 @pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer ", "Basic YTpi", "Token x"])
 async def test_no_token_is_missing(office: Office, header: str | None) -> None:
-    """Whatever else stands in the header."""
+    """The rest of the header changes nothing."""
     with pytest.raises(TokenMissing):
         await office.authenticator.authenticate(header, session_checked=False)
 
@@ -354,7 +354,7 @@ async def test_no_accounts_where_another_issuer_keeps_them(office: Office) -> No
 
 
 def stranger(**changes: str) -> Claims:
-    """What another issuer's token says."""
+    """Makes the claims of another issuer's token."""
     user_id = f"auth0|{new_id()}"
     base = Claims(user_id, "Zoë", "foreign", 0, int(time.time()) + 60, "", "kid")
     return replace(base, **changes)  # type: ignore[arg-type] # text fields only

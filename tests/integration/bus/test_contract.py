@@ -1,4 +1,4 @@
-"""What every bus promises: one set of tests over RabbitMQ and over the bus within a process."""
+"""The promises of every bus: one set of tests over RabbitMQ and over the bus within a process."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -183,7 +183,7 @@ async def test_an_event_whose_holders_are_unknown_reaches_every_gateway(broker: 
 
 
 async def test_followers_get_what_is_followed_each_all_of_it(broker: Broker) -> None:
-    """Whatever else is in the batch, gateways or not; nothing from before, and nothing else."""
+    """The rest of the batch does not matter, gateways or not; nothing from before, and nothing else."""
     bus = await broker.bus()
     asked = [Event(REPLY_CANCEL_REQUESTED, b'{"number":%d}' % number) for number in range(4)]
     first, second = Gateway(), Gateway()
@@ -357,7 +357,7 @@ async def test_a_failing_job_is_tried_again_and_then_becomes_a_dead_letter(broke
 
 @pytest.mark.parametrize("refusal", [PoisonedEventError("no such chat"), UndecodableEventError("not JSON")])
 async def test_a_poisoned_job_is_a_dead_letter_at_once(broker: Broker, refusal: Exception) -> None:
-    """What can never be handled is not tried again, and the queue moves on."""
+    """An event that can never be handled is not tried again, and the queue moves on."""
     bus = await broker.bus()
     tries: list[Job] = []
 

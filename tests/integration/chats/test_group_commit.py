@@ -180,7 +180,7 @@ async def test_a_post_asks_for_a_reply_where_the_chat_wants_one(database: Databa
 async def test_a_database_that_does_not_answer_is_said_in_time(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What waits for it, and what comes behind that, gets no verdict; neither is lost sight of."""
+    """The posts that wait for it, and those behind them, get no verdict; none is lost sight of."""
     monkeypatch.setattr(posting, "ANSWER_SECONDS", 0.3)
     user = await database.user()
     chat = await database.chat(user)

@@ -17,7 +17,7 @@ from shared.ids import new_id
 
 @pytest.mark.parametrize("seed", range(4))
 async def test_a_post_that_comes_alone_is_stored_like_one_of_a_group(database: Database, seed: int) -> None:
-    """Whatever it is: the same verdicts, and the same rows."""
+    """Every kind of post has the same verdict, and the same rows."""
     chance = Random(seed)
     members, stranger = [await database.user() for _ in range(2)], await database.user()
     await database.connection.execute(
@@ -78,7 +78,7 @@ class Side:
         return post_of(self.chats[chat], user, key=key, reply_to=reply_to, **described)
 
     async def rows(self) -> list[list[tuple[Any, ...]]]:
-        """What is in the tables, without ids and times that differ from side to side."""
+        """Reads the tables, without ids and times that differ from side to side."""
         names = {
             **{chat: f"chat {number}" for number, chat in enumerate(self.chats)},
             **{

@@ -1,4 +1,4 @@
-"""What a socket may ask of a gateway, and what it gets: the real gateway, python-socketio's client."""
+"""A socket's requests to a gateway, and their answers: the real gateway, python-socketio's client."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -228,7 +228,7 @@ async def test_other_events_are_unknown(client: PythonClient, event: str) -> Non
 
 
 async def test_an_event_without_an_acknowledgement_does_no_harm(client: PythonClient) -> None:
-    """Whoever does not ask for an answer gets none, and the socket goes on."""
+    """A client that does not ask for an answer gets none, and the socket goes on."""
     assert client._client is not None
     for event in ("join-chat", "typing", "nonsense", "heartbeat"):
         await client._client.emit(event, {"a": 1})

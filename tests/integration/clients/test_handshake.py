@@ -1,4 +1,4 @@
-"""Who may open a socket, and what happens when a token ends."""
+"""Handshakes: who may open a socket, and what happens when a token ends."""
 
 import asyncio
 from collections.abc import AsyncIterator

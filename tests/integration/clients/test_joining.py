@@ -339,7 +339,7 @@ async def test_many_sockets_of_a_user_ask_for_the_same_once(gateway: RunningGate
 
 
 async def test_a_session_that_has_ended_spoils_no_other_sessions_join(gateway: RunningGateway) -> None:
-    """Whoever shared a question with it asks for itself."""
+    """The joins that shared a question with it ask for themselves."""
     chat_id = gateway.api.open_chat("ada")
     clients = [await gateway.connect("ada", token=gateway.api.token("ada", sid=sid)) for sid in "abcdef"]
     async with PendingJoin(gateway, clients[0], chat_id):

@@ -77,7 +77,7 @@ async def test_who_shows_a_made_up_id_is_not_waited_with_again(gateway: RunningG
 
 
 async def test_an_id_that_was_just_looked_for_is_refused_at_once(gateway: RunningGateway) -> None:
-    """Whoever shows it."""
+    """It does not matter who shows it."""
     assert await refusal(gateway, made_up(gateway, "0"), BAD) == "token_invalid"
     began = time.monotonic()
     assert await refusal(gateway, made_up(gateway, "0"), OTHER) == "token_invalid"
@@ -85,7 +85,7 @@ async def test_an_id_that_was_just_looked_for_is_refused_at_once(gateway: Runnin
 
 
 async def test_nobody_waits_longer_than_a_handshake_may_last(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the next fetch is farther away, the answer comes at once."""
+    """The answer comes at once while the next fetch is farther away."""
     monkeypatch.setattr(jwks, "REFETCH_SECONDS", 60.0)
     async with (
         fakeredis.FakeAsyncRedis() as store,

@@ -1,4 +1,4 @@
-"""What a client may use of a gateway: past each limit it is refused with a code, and counted."""
+"""Limits on what a client uses of a gateway: past each it is refused with a code, and counted."""
 
 import asyncio
 import contextlib
@@ -57,7 +57,7 @@ async def test_a_user_has_so_many_sockets() -> None:
 
 
 async def test_refused_clients_take_no_place() -> None:
-    """Whoever shows a bad token has not used up a good one's."""
+    """Bad tokens do not use up what a good one may."""
     async with limited(Limits(sockets_per_user=1)) as gateway:
         for _ in range(3):
             with pytest.raises(RefusedError):
@@ -181,7 +181,7 @@ async def test_clients_are_told_the_limits_that_concern_them() -> None:
     ids=["silent", "half a line", "half a head"],
 )
 async def test_a_connection_without_a_request_is_closed(sent: bytes) -> None:
-    """Whoever opens connections and says nothing, or not all, does not keep them."""
+    """A client that opens connections and says nothing, or not all, does not keep them."""
     async with limited(Limits(handshake_seconds=0.3)) as gateway:
         where = urlsplit(gateway.url)
         reader, writer = await asyncio.open_connection(where.hostname, where.port)

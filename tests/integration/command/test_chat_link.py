@@ -294,7 +294,7 @@ async def test_who_is_not_let_in_is_told_so(server: Server, http: aiohttp.Client
 
 
 async def posted(server: Server, http: aiohttp.ClientSession, *texts: str) -> tuple[list[Message], list[str]]:
-    """What became of posts: the messages, and what the person was told."""
+    """Records what became of posts: the messages, and what the person was told."""
     sent: list[Message] = []
     notices: list[str] = []
     outbox = Outbox(await server.logged_in(http), sent=sent.append, notice=notices.append)
@@ -376,7 +376,7 @@ async def test_an_ended_session_ends_the_client(server: Server, http: aiohttp.Cl
 
 
 async def test_an_api_that_is_not_there_is_named(http: aiohttp.ClientSession) -> None:
-    """Where it was looked for, and what to start."""
+    """The line says where it was looked for, and what to start."""
     with pytest.raises(UnreachableError, match=r"127\.0\.0\.1:1 .*roomcast up"):
         await Rest(http, "http://127.0.0.1:1").call("GET", "/api/me")
     with pytest.raises(UnreachableError, match="no URL"):

@@ -29,7 +29,7 @@ def event(subject: str = CHAT, type_: str = "session.ended", seq: int | None = N
 
 
 def lines(ended: Ended) -> list[dict[str, Any]]:
-    """What `--json` printed."""
+    """Reads what `--json` printed."""
     return [orjson.loads(line) for line in ended.output.splitlines()]
 
 
@@ -78,7 +78,7 @@ async def test_events_are_listed_by_what_one_looks_for(tmp_path: Path, fresh: Da
 
 
 async def test_pages_go_both_ways_without_a_hole(tmp_path: Path, fresh: Database) -> None:
-    """What stderr names leads to the next page."""
+    """The position that stderr names leads to the next page."""
     sent = [each.id for each in await tell(fresh, *(event() for _ in range(25)))]
 
     async def page(*options: str) -> tuple[list[str], list[str]]:

@@ -51,7 +51,7 @@ async def status(running: Up, variable: str, path: str) -> int:
 
 
 def alive(pid: int) -> bool:
-    """Whether the process runs; one that only waits to be buried does not."""
+    """Returns whether the process runs; one that only waits to be buried does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
@@ -97,7 +97,7 @@ async def test_a_signal_stops_everything_in_good_order(home: Path, how: signal.S
 
 
 async def test_a_signal_during_the_start_leaves_nothing_behind(home: Path) -> None:
-    """Who changes their mind early gets a stop in good order too."""
+    """A Ctrl-C while it starts is a stop in good order too."""
     async with up(home) as running:
         async with asyncio.timeout(20):
             while running.postgres is None:  # noqa: ASYNC110  # a file of another process

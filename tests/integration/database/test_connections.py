@@ -1,4 +1,4 @@
-"""What connections to PostgreSQL leave behind when whoever made them is cut off."""
+"""Connections to PostgreSQL leave nothing behind when whoever made them is cut off."""
 
 import asyncio
 

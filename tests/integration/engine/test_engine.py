@@ -1,4 +1,4 @@
-"""What raw clients can do to the engine, transport by transport; and the official client on each of them."""
+"""The engine under raw clients, transport by transport, and the official client on each."""
 
 import asyncio
 import gzip
@@ -163,7 +163,7 @@ async def test_a_binary_packet_with_the_wrong_attachment_ends_the_connection(con
 
 
 async def test_text_in_place_of_an_attachment_ends_the_connection(connected: Raw) -> None:
-    """What was announced has to follow."""
+    """The attachments that were announced have to follow."""
     await connected.send('451-["heartbeat",{"_placeholder":true,"num":0}]', '421["heartbeat"]')
     assert await connected.receive() is None
 
@@ -186,7 +186,7 @@ async def test_a_message_that_is_too_big_ends_the_connection(connected: Raw) -> 
 async def test_a_client_that_does_not_read_is_closed_and_nobody_else_notices(
     gateway: RunningGateway, raw: Raw
 ) -> None:
-    """What waits for it is bounded; it gets what came before, without a hole, and then the end."""
+    """The queue for it is bounded; it gets what came before, without a hole, and then the end."""
     await raw.send(gateway.connect_packet("sloth"))
     before = SLOW_CONSUMERS._value.get()
     reader = await gateway.connect("hare")
@@ -222,7 +222,7 @@ async def hasty() -> AsyncIterator[RunningGateway]:
 async def test_without_a_socket_a_connection_ends(
     hasty: RunningGateway, http: aiohttp.ClientSession, packets: list[str]
 ) -> None:
-    """Whoever never asks for one, or is refused, does not stay; that is counted."""
+    """A connection that never asks for one, or is refused, does not stay; that is counted."""
     before = LIMITED.labels(HANDSHAKE_TIMEOUT)._value.get()
     async with http.ws_connect(f"{hasty.url}/socket.io/?EIO=4&transport=websocket") as socket:
         raw = Raw(socket)
@@ -328,7 +328,7 @@ async def test_a_poll_is_answered_with_as_many_packets_as_every_client_takes(
 async def test_a_client_that_never_polls_for_its_answers_is_closed(
     gateway: RunningGateway, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What waits for it is bounded, answers too."""
+    """The queue for it is bounded, answers too."""
     chat_id = gateway.api.open_chat("ada")
     monkeypatch.setattr(gateway.api, "missed", [{"seq": 1, "content": "x" * 200_000}])
     url = await gateway.open_polling(http)

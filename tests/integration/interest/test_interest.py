@@ -129,7 +129,7 @@ async def test_a_room_is_held_while_it_was_held_more_often_than_dropped(gateways
 
 
 async def test_a_drop_never_overtakes_a_later_hold(gateways: Gateways) -> None:
-    """Whatever the churn, a room that is held is registered."""
+    """A room that is held is registered, however much comes and goes."""
     a = await gateways.join("a")
     await gateways.trusted()
 

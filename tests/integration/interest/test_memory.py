@@ -109,7 +109,7 @@ async def test_a_known_room_is_published_to_at_once(redis: Redis, publishing: Pu
 
 
 async def test_who_has_come_since_gets_it_as_well(redis: Redis, publishing: Publishing) -> None:
-    """Whoever was not in the guess gets it before the publishing is over; the next goes to both."""
+    """A holder that was not in the guess gets it before the publishing is over; the next goes to both."""
     async with gateway(redis, "a", "chat:1"):
         await publishing.knows(message(), "a")
         async with gateway(redis, "b", "chat:1"):
@@ -134,7 +134,7 @@ async def test_a_member_who_is_new_is_not_missed(redis: Redis, publishing: Publi
 
 
 async def test_who_has_left_gets_nothing_more(redis: Redis, publishing: Publishing) -> None:
-    """What else is known stays known."""
+    """All other rooms stay known."""
     async with gateway(redis, "a", "chat:1", "chat:2"), gateway(redis, "b", "chat:1", "user:u") as b:
         await publishing.knows(message("1"), "a", "b")
         await publishing.knows(message("2"), "a")
@@ -161,7 +161,7 @@ async def test_who_held_a_member_s_room_alone_gets_one_too_many_at_most(
 
 
 async def test_two_kinds_of_event_of_a_room_keep_their_order(redis: Redis, publishing: Publishing) -> None:
-    """Who has come between two looks would be in the guess of the later one alone."""
+    """A holder that came between two looks would be in the guess of the later one alone."""
     status = Event("reply.status", b"{}", rooms=("chat:1",))
     async with gateway(redis, "a", "chat:1"):
         await publishing.knows(message("1", "u"), "a")
@@ -244,7 +244,7 @@ async def test_it_remembers_so_many_rooms(
 
 
 async def test_nonsense_on_the_channel_harms_nobody(redis: Redis, publishing: Publishing) -> None:
-    """What is no room is passed over, and the next that is said is heard."""
+    """A message that is no room is passed over, and the next is heard."""
     async with gateway(redis, "a", "chat:1", "chat:2") as a:
         await publishing.knows(message(), "a")
         await redis.publish(store.DROPPED, b"\xfe\xff\xff nonsense")

@@ -71,7 +71,7 @@ class Line:
 
 
 async def refusal(gateway: RunningGateway, source: str = "127.0.0.2") -> tuple[int, str]:
-    """How a connection from there is turned away, without a word."""
+    """Returns the answer with which a connection from there is turned away before it has said a word."""
     before = times("too_many_connections")
     async with Line.to(gateway.url, source) as line, asyncio.timeout(5):
         said = await line.reader.read()
@@ -168,7 +168,7 @@ async def test_websockets_are_no_visitors() -> None:
 
 
 async def test_an_upgraded_client_s_websocket_is_no_visitor() -> None:
-    """What its polls were asked over makes room for the next one's."""
+    """The connections of its polls make room for the next one's."""
     async with limited(Limits(http_connections_per_address=4)) as gateway:
         for _ in range(8):
             client = await gateway.connect("ada", transports=("polling", "websocket"))
@@ -190,7 +190,7 @@ async def test_a_trusted_proxy_speaks_for_many() -> None:
 
 
 async def test_who_is_turned_away_does_not_stay() -> None:
-    """Whatever it goes on sending, and whether it reads or not."""
+    """It does not matter what it goes on sending, nor whether it reads."""
     async with (
         limited(Limits(http_connections_per_address=1)) as gateway,
         Line.to(gateway.url),

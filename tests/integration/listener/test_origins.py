@@ -1,4 +1,4 @@
-"""Which pages may connect, over each transport, and what the answers tell browsers."""
+"""Origins: which pages may connect, over each transport, and what the answers tell browsers."""
 
 from collections.abc import AsyncIterator
 
@@ -36,7 +36,7 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
 
 
 def said(response: aiohttp.ClientResponse) -> dict[str, str]:
-    """What an answer tells the browser."""
+    """Returns the headers that tell the browser."""
     return {name: value for name, value in response.headers.items() if name.startswith(SAYS)}
 
 

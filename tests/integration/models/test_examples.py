@@ -43,7 +43,7 @@ async def answer_of(example: str, request: ReplyRequested) -> Answered:
 
 
 def told(server: ModelServer, role: str, at: int = -1) -> list[str]:
-    """What the model was told in a role."""
+    """Lists what the model was told in a role."""
     messages = server.asked[at]["messages"]
     return [message["content"] for message in messages if message["role"] == role]
 

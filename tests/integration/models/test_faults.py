@@ -93,7 +93,7 @@ STARTED: Final[dict[str, Act]] = {
 
 @pytest.mark.parametrize("act", STARTED.values(), ids=STARTED)
 async def test_what_breaks_off_begins_anew_for_all(server: ModelServer, redis: Redis, act: Act) -> None:
-    """What was shown counts no more, and is told so before the next word."""
+    """The text that was shown counts no more, and is told so before the next word."""
     server.play(act, GOOD)
     answered = await answer(responder_on(server, redis))
     assert answered.shown == ["It beg", "A good answer."]
@@ -148,7 +148,7 @@ async def test_what_stays_ends_with_its_code(
 
 @pytest.mark.parametrize("act", [act for act, *_ in ENDED.values()], ids=ENDED)
 async def test_then_the_next_model_answers(server: ModelServer, redis: Redis, act: Act) -> None:
-    """Whatever was wrong with the first; the metadata says who answered."""
+    """The next candidate answers, whatever was wrong with the first; the metadata says who."""
     server.play(act, model="first")
     server.play(GOOD, model="second")
     answered = await answer(responder_on(server, redis, models=("first", "second")))

@@ -1,4 +1,4 @@
-"""What the workers share about models: breakers and answers, in a real Redis; and what they count."""
+"""Model state that workers share in a real Redis, breakers and answers; and what they count."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable

@@ -1,4 +1,4 @@
-"""What the API counts of what waits, on real servers."""
+"""The API's gauges of what waits, on real servers."""
 
 import asyncio
 from datetime import timedelta
@@ -30,7 +30,7 @@ def sample(name: str) -> float:
 async def test_the_lag_grows_while_nothing_is_published(
     fresh: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whether this instance relays or not, and between looks; it ends with the backlog."""
+    """It grows whether this instance relays or not, and between looks; it ends with the backlog."""
     monkeypatch.setattr(backlog, "LOOK_SECONDS", 0.05)
     monkeypatch.setattr(backlog, "_SHARE", 0)
     old = rfc3339(now() - timedelta(seconds=90))

@@ -207,7 +207,7 @@ async def test_events_of_a_chat_keep_the_order_of_their_commits(fresh: Database)
 
 
 async def test_a_removal_is_answered_once_it_is_told(fresh: Database) -> None:
-    """What is typed or written after that comes behind it; while nobody can be told, it is bounded."""
+    """Typing and chunks after that come behind it; while nobody can be told, the wait is bounded."""
     owner, member, other = [await fresh.user() for _ in range(3)]
     chat = await fresh.chat(owner, member, other)
     members, ear = Members(fresh.engine), Ear()

@@ -1,4 +1,4 @@
-"""Who is online, over several gateways, and with a store that comes and goes."""
+"""Presence over several gateways, and with a store that comes and goes."""
 
 import asyncio
 import time
@@ -72,7 +72,7 @@ async def test_typing_crosses_gateways(pair: tuple[RunningGateway, RunningGatewa
 
 
 async def test_a_dead_gateway_counts_for_nothing() -> None:
-    """What it left in the store is passed over."""
+    """Its remains in the store are passed over."""
     async with fakeredis.FakeAsyncRedis() as store:
         await store.hset("roomcast:presence:c", "dead|ada", "1")
         assert await Presence(store).online("c") == []

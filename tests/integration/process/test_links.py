@@ -13,7 +13,7 @@ from shared.process.links import redis_link
 
 
 async def _cut_again_and_again(port: int) -> list[Exception]:
-    """What calls on Redis end with while their link is cut."""
+    """Collects what calls on Redis end with while their link is cut."""
     failures: list[Exception] = []
 
     async with Link(port) as link, redis_link(SecretStr(f"redis://127.0.0.1:{link.port}/5")) as redis:

@@ -1,4 +1,4 @@
-"""What only the bus on RabbitMQ promises: nothing lost unseen, whatever happens to the link or the broker."""
+"""The bus on RabbitMQ loses nothing unseen, whatever happens to the link or the broker."""
 
 import asyncio
 import sys
@@ -388,7 +388,7 @@ async def test_an_integrators_queue_sees_a_plain_cloudevent(bus: Bus, url: str) 
 
 
 async def test_garbage_does_not_stop_a_gateway(bus: Bus, url: str) -> None:
-    """What cannot be decoded is passed over."""
+    """Messages that cannot be decoded are passed over."""
     async with gateway(bus) as a, rabbit_channel(url) as channel:
         for body in (b"", b"\xff", b'{"no":"event"}'):
             await channel.basic_publish(body, exchange=EVENTS, routing_key="gateway.all")

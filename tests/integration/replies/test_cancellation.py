@@ -61,7 +61,7 @@ class Desk:
         return row["role"], row["content"], row["metadata"] and orjson.loads(row["metadata"])
 
     async def told(self, reply: str) -> list[tuple[str, object]]:
-        """What was told of a reply: types, and what an `ai-status` said."""
+        """Lists the events about a reply: types, and what an `ai-status` said."""
         rows = await self.database.connection.fetch(
             "SELECT type, body FROM events WHERE subject = $1 OR id = $1 ORDER BY position", reply
         )

@@ -1,4 +1,4 @@
-"""What replies tell their rooms at about the same time, on a real Redis."""
+"""Replies that tell their rooms at about the same time do so together, on a real Redis."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -159,7 +159,7 @@ async def test_an_outcome_waits_for_no_flush_and_holds_up_none(flushing: GroupPu
 
 
 async def test_whoever_gives_up_waiting_is_left_out(flushing: GroupPublisher, bus: Bus) -> None:
-    """What it wanted to say is not said after it has gone."""
+    """Its waiting event is not published after it has gone."""
     bus.may_go.clear()
     first = asyncio.create_task(flushing.publish(chunk("0")))
     await begun(first, bus, 1)
@@ -200,7 +200,7 @@ async def test_a_reply_is_tried_again_where_it_was_not_known_which_attempt_it_is
 async def test_what_is_known_of_a_reply_goes_with_the_next_chunk_where_one_was_not_written(
     redis: Redis, flushing: GroupPublisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever cancels the reply finds it beside the text, which was mended."""
+    """A cancel finds it beside the text, which was mended."""
     drafts = Drafts(redis)
     cause = Event(REPLY_REQUESTED, ASKED.json_bytes())
     broadcast = ReplyBroadcast(ASKED, cause, publisher=flushing, drafts=drafts, cut=Cut())

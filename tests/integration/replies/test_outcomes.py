@@ -1,4 +1,4 @@
-"""What becomes of replies, on a real PostgreSQL and Redis."""
+"""Outcomes of replies, on a real PostgreSQL and Redis."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""What reaches clients by the gateway's own way to their sockets is what python-socketio's `emit` sends."""
+"""Fan-out: clients get the same by the gateway's own way to their sockets as by python-socketio's `emit`."""
 
 import asyncio
 import random
@@ -33,7 +33,7 @@ Step = tuple[str, int, dict[str, Any]]
 
 
 def script(seed: int) -> list[Step]:
-    """What is sent, in order: the same for the same seed."""
+    """Makes up what is sent, in order: the same for the same seed."""
     chance = random.Random(seed)
     return [
         (

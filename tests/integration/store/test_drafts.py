@@ -121,7 +121,7 @@ async def test_attempts_are_numbered_and_only_the_latest_counts(redis: Redis) ->
 
 
 async def test_a_cancel_draws_a_line_through_the_draft(redis: Redis) -> None:
-    """What was written before counts, for whoever asks; the next chunk does not, and no attempt begins."""
+    """The text from before counts, for whoever asks; the next chunk does not, and no attempt begins."""
     drafts = Drafts(redis)
     await drafts.start("reply", 1)
     assert not (await written(redis, "one ", index=0)).cancelled
@@ -160,7 +160,7 @@ async def test_what_is_kept_says_whether_its_last_chunk_is_the_final_one(redis: 
 
 
 async def test_what_is_known_of_an_attempt_is_kept_with_its_text(redis: Redis) -> None:
-    """What an earlier attempt's worker knew does not count."""
+    """A text that an earlier attempt's worker knew does not count."""
     drafts = Drafts(redis)
     await drafts.start("reply", 1)
     await written(redis, "word", index=0, metadata={"model": "a"})
@@ -216,7 +216,7 @@ async def test_what_has_ended_leaves_no_text_and_is_not_begun_again(redis: Redis
 
 
 async def test_a_draft_expires(redis: Redis) -> None:
-    """What nobody ends does not stay for ever."""
+    """A draft that nobody ends does not stay for ever."""
     drafts = Drafts(redis)
     await drafts.start("reply", 1)
     await written(redis, "one", index=0)

@@ -75,6 +75,6 @@ async def test_redis_comes_back_empty_on_the_same_port() -> None:
 
 
 def test_a_missing_server_names_its_package() -> None:
-    """Who runs the tests without a server reads what to install."""
+    """A missing server is an error that says what to install."""
     with pytest.raises(MissingServerError, match="apt-get install rabbitmq-server"):
         find_program("no-such-server", package="rabbitmq-server")

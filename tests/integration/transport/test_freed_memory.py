@@ -1,4 +1,4 @@
-"""What a connection held is free once it has gone, without the garbage collector, which looks seldom."""
+"""Memory of connections is free once they have gone, without the garbage collector, which looks seldom."""
 
 import gc
 from collections import Counter
@@ -42,7 +42,7 @@ async def gateway(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[RunningGatew
 
 @pytest.fixture
 def before() -> Iterator[list[object]]:
-    """What there is of connections; the collector frees nothing from here on."""
+    """Lists what there is of connections; the collector frees nothing from here on."""
     gc.collect()
     gc.disable()
     yield held()
@@ -50,7 +50,7 @@ def before() -> Iterator[list[object]]:
 
 
 def held() -> list[object]:
-    """What there is of connections, in use or not."""
+    """Lists what there is of connections, in use or not."""
     return [each for each in gc.get_objects() if isinstance(each, HELD)]
 
 
@@ -78,7 +78,7 @@ async def test_nothing_is_left_of_websockets(gateway: RunningGateway, before: li
 async def test_nothing_is_left_of_polling_sessions(
     gateway: RunningGateway, before: list[object], last: str
 ) -> None:
-    """Whether they end in good order or not, and though what waits for them is never fetched."""
+    """They may end in good order or not, and what waits for them may never be fetched."""
     async with aiohttp.ClientSession() as http:
         for _ in range(CONNECTIONS):
             url = await gateway.open_polling(http)

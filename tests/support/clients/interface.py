@@ -1,4 +1,4 @@
-"""What a test asks of a Socket.IO client, whichever library it is made of."""
+"""The interface of a Socket.IO client for tests, whichever library it is made of."""
 
 import asyncio
 from abc import ABC, abstractmethod

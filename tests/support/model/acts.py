@@ -1,4 +1,4 @@
-"""What the model server may do with a request, as chunks of OpenAI's streaming protocol or against it."""
+"""Acts of the model server, as chunks of OpenAI's streaming protocol or against it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping

@@ -9,7 +9,7 @@ agent = Agent(deps_type=Conversation, retries={"output": 0, "tools": 1})
 
 @agent.instructions
 def purpose(context: RunContext[Conversation]) -> str:
-    """What the chat's context says that it is for."""
+    """Answers what the chat's context says that it is for."""
     return f"Purpose: {context.deps.context.get('purpose', 'none')}"
 
 

@@ -157,7 +157,7 @@ def _children(pid: int) -> list[int]:
 
 
 def _is_there(pid: int) -> bool:
-    """Whether it runs; one that has ended, and that nobody has asked for, does not."""
+    """Returns whether it runs; one that has ended, and that nobody has asked for, does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
     except (FileNotFoundError, ProcessLookupError):

@@ -106,7 +106,7 @@ class Process:
 
     @property
     def running(self) -> bool:
-        """Whether it was started and has not ended."""
+        """True while it was started and has not ended."""
         return self._child is not None and self._child.poll() is None
 
     @property
@@ -207,7 +207,7 @@ def with_group(leader: int, which: signal.Signals) -> None:
 
 
 async def accepts(port: int) -> bool:
-    """Whether something on 127.0.0.1 accepts connections on `port`."""
+    """Returns whether something on 127.0.0.1 accepts connections on `port`."""
     try:
         _, writer = await asyncio.open_connection("127.0.0.1", port)
     except OSError:

@@ -6,7 +6,7 @@ from typing import Protocol, TypeVar
 
 
 class Server(Protocol):
-    """What can be started, and removed with its data."""
+    """A server that can be started, and removed with its data."""
 
     async def start(self) -> None:
         """Returns when it answers."""

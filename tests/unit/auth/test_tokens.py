@@ -1,4 +1,4 @@
-"""What makes a token one to trust, and every attack on it."""
+"""Tokens: what makes one trusted, and every attack on it."""
 
 import base64
 import hashlib
@@ -252,7 +252,7 @@ async def test_a_tampered_token_is_refused(verifier: Verifier) -> None:
 
 @pytest.mark.parametrize("payload", [b"not json", b"[]", b'"x"', b"null", b"\xff", b'{"exp": NaN}'])
 async def test_claims_are_an_object(verifier: Verifier, payload: bytes) -> None:
-    """Whatever else was signed is refused."""
+    """A signed payload of any other shape is refused."""
     assert await refusal(verifier, signed(payload)) == "token_invalid"
 
 
@@ -268,7 +268,7 @@ async def test_a_huge_token_is_refused_undecoded(verifier: Verifier) -> None:
 
 
 async def test_a_remembered_token_expires(verifier: Verifier, clock: Clock) -> None:
-    """What was good once is refused from its expiry on."""
+    """A token that was good once is refused from its expiry on."""
     good = token()
     await verifier.verify(good)
     clock.now = NOW + 899.9

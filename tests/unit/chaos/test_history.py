@@ -47,7 +47,7 @@ def listening(history: History, *missed: Message, last: int = 0) -> Witness:
 
 
 def kinds(history: History, stored: list[dict[str, Any]]) -> set[Kind]:
-    """What is found."""
+    """Judges a history, and returns the kinds of violation found."""
     return {violation.kind for violation in history.judge(stored)}
 
 

@@ -97,7 +97,7 @@ async def test_a_post_that_had_to_be_repeated_is_found_where_nothing_dies(handle
 
 
 async def test_a_post_is_repeated_until_it_is_answered() -> None:
-    """Where things may die, a 503 with `Retry-After` is no failure."""
+    """A 503 with `Retry-After` is no failure where things may die."""
     async with api(at_first(answering(503))) as url:
         history, client = await posted(url)
     assert history.violations == []

@@ -127,7 +127,7 @@ def test_every_wrong_value_is_reported_at_once(monkeypatch: pytest.MonkeyPatch) 
     ],
 )
 def test_a_refusal_shows_no_password(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
-    """Whatever is wrong with a URL, its password is not in the message."""
+    """A URL's password is not in the message, whatever is wrong with it."""
     [line] = refusal(monkeypatch, {variable: value})
     assert line.startswith(variable)
     assert "hunter2" not in line
@@ -193,7 +193,7 @@ def test_own_origins_are_allowed_under_each_name_of_this_machine() -> None:
 
 
 def test_configured_origins_replace_the_own_ones() -> None:
-    """Who sets CORS_ORIGINS lists all that may call."""
+    """CORS_ORIGINS, once set, lists all that may call."""
     settings = Settings.load(cors_origins="https://example.org")
     assert settings.allowed_origins == {"https://example.org"}
 

@@ -1,4 +1,4 @@
-"""What every endpoint promises before its handler runs, and whatever happens in it."""
+"""The promises of every endpoint before its handler runs, and whatever happens in it."""
 
 import asyncio
 import errno
@@ -424,7 +424,7 @@ async def test_unknown_paths_and_methods(ask: Ask) -> None:
 
 
 async def test_a_word_in_a_path_is_no_id(ask: Ask) -> None:
-    """Where it stands beside an id, other methods are 405 and not a missing chat."""
+    """Other methods are 405 where it stands beside an id, and not a missing chat."""
     got = await ask("DELETE", "/things/named")
     assert (got.status, got.headers["Allow"]) == (405, "POST")
     got = await ask("DELETE", f"/things/{CHAT}")
@@ -512,7 +512,7 @@ async def test_a_bug_is_internal(ask: Ask, failing: Failing, error: Exception) -
 
 
 async def test_aiohttp_s_own_refusals_are_problems(ask: Ask, failing: Failing) -> None:
-    """Whatever raises them; what is no error stays what it is."""
+    """It does not matter what raises them; what is no error stays what it is."""
     for error, status, code in (
         (web.HTTPBadRequest(), 400, "bad_request"),
         (web.HTTPRequestEntityTooLarge(1, 2), 413, "too_large"),
@@ -579,7 +579,7 @@ def test_every_problem_explains_itself() -> None:
 
 
 def test_the_description_is_made_from_the_declarations() -> None:
-    """What an endpoint declares is what OpenAPI says."""
+    """OpenAPI says what an endpoint declares."""
     described = openapi([things(Failing())], version="1.2.3")
     assert described["openapi"] == "3.1.0"
     make = described["paths"]["/things"]["post"]

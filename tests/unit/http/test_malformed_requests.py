@@ -1,4 +1,4 @@
-"""What a server says of requests that are not HTTP, or whose clients have gone."""
+"""Requests that are not HTTP, or whose clients have gone, are logged as such."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""Who calls, where there are proxies in between."""
+"""The address of a caller, with proxies in between."""
 
 import pytest
 
@@ -31,7 +31,7 @@ def test_only_trusted_proxies_are_believed(peer: str, forwarded: str, expected: 
 
 
 def test_without_trusted_proxies_the_peer_counts() -> None:
-    """Whatever the header says."""
+    """The header does not matter."""
     assert Proxies().behind("10.1.2.3", "198.51.100.7") == "10.1.2.3"
 
 

@@ -19,7 +19,7 @@ class Clock:
 
 @pytest.mark.parametrize(("rate", "burst"), [(100, 250), (1, 1), (0.5, 3), (1000, 2500)])
 def test_a_bucket_lets_through_what_the_limit_of_one_key_does(rate: float, burst: int) -> None:
-    """Whatever the moments are, from a clock's zero on."""
+    """The moments may be any, from a clock's zero on."""
     clock, chance = Clock(), random.Random(burst)
     bucket = TokenBucket(rate=rate, burst=burst, clock=clock)
     limit = RateLimit(rate=rate, burst=burst, clock=clock)

@@ -1,4 +1,4 @@
-"""How many connections may be opened."""
+"""Limits on how many connections may be opened."""
 
 import orjson
 
@@ -37,7 +37,7 @@ def test_an_address_has_a_burst_and_a_rate_and_takes_nothing_from_others() -> No
 
 
 def test_a_gateway_that_is_busy_does_not_charge_those_it_turns_away() -> None:
-    """Who tries again meanwhile, as it is told, has all of its own left when there is room."""
+    """A client that tries again meanwhile, as it is told, has all of its own left when there is room."""
     clock = Clock()
     limits = Limits(handshakes_per_second=10, handshakes_per_address=8)
     admission = Admission(limits, connections=lambda: 0, clock=clock)

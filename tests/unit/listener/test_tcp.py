@@ -1,4 +1,4 @@
-"""Which requests the gateway takes itself, and which it leaves to aiohttp."""
+"""The first request: the gateway takes WebSockets itself, and leaves the rest to aiohttp."""
 
 import pytest
 
@@ -49,7 +49,7 @@ def test_what_a_socket_io_client_sends_is_taken() -> None:
     ],
 )
 def test_other_requests_are_left(line: str) -> None:
-    """Whatever is not exactly that."""
+    """Every request that is not exactly that goes to aiohttp."""
     assert parse_upgrade(head(*HEADERS, line=line)) is None
 
 

@@ -114,7 +114,7 @@ def test_compatible_servers_are_spoken_to_in_chat_completions(monkeypatch: pytes
 
 
 def test_providers_find_their_variables_in_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """What the environment has wins; blank ones count as not set; settings of others stay where they are."""
+    """The environment wins; blank ones count as not set; settings of others stay where they are."""
     file = tmp_path / ".env"
     file.write_text("OPENAI_API_KEY=file\nGROQ_API_KEY=file\nOPENAI_BASE_URL=\nDATA_DIR=x\n")
     environment = {"GROQ_API_KEY": "own", "GOOGLE_API_KEY": " ", "PATH": "/bin"}
@@ -171,7 +171,7 @@ def test_what_is_no_agent_is_refused(monkeypatch: pytest.MonkeyPatch, path: str,
 
 
 def test_a_module_that_fails_is_told_with_its_error(tmp_path: Path) -> None:
-    """Whatever it raises while it is imported."""
+    """It may raise anything while it is imported."""
     (tmp_path / "broken_module.py").write_text("raise RuntimeError('no licence')\n")
     assert "RuntimeError: no licence" in refusal(ai_agent="broken_module:agent")
 

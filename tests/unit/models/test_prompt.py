@@ -1,4 +1,4 @@
-"""What a model gets to read."""
+"""The prompt: what a model gets to read."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -61,7 +61,7 @@ def test_messages_keep_their_roles_and_order() -> None:
 
 
 def test_the_message_to_answer_need_not_be_the_last() -> None:
-    """What was said after it is not before it."""
+    """Messages that came after it are not before it."""
     chat = chat_of(("USER", ANN, "one"), ("AI", "", "two"))
     request = ReplyRequested(
         reply_id="r",

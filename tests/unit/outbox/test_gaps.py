@@ -1,4 +1,4 @@
-"""Whether anything may still appear before the next events of the outbox."""
+"""Gaps in the outbox: whether anything may still appear before the next events."""
 
 import random
 from collections.abc import Sequence

@@ -76,7 +76,7 @@ def test_a_signal_lets_it_drain(number: signal.Signals) -> None:
 
 
 def test_a_second_signal_cuts_the_drain() -> None:
-    """Who does not want to wait presses Ctrl-C again."""
+    """A second Ctrl-C ends the wait."""
     waiting = 'await asyncio.sleep(0.3); print("slow", flush=True); await asyncio.Event().wait()'
     with process(DRAIN.format(then=waiting)) as running:
         assert said(running) == "up"
@@ -116,7 +116,7 @@ async with asyncio.TaskGroup() as group:
 
 
 def test_a_failure_is_logged_with_its_traceback() -> None:
-    """What nobody foresaw is shown whole."""
+    """An error that nobody foresaw is shown whole."""
     with process("raise RuntimeError('unforeseen')") as running:
         output, errors = running.communicate(timeout=10)
     assert running.returncode == 1

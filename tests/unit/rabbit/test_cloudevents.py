@@ -28,7 +28,7 @@ EVENTS = st.builds(
 
 @given(st.lists(EVENTS, min_size=1, max_size=5))
 def test_a_batch_holds_its_events_in_order(events: list[Event]) -> None:
-    """Whatever their attributes and bodies."""
+    """They are the same, whatever their attributes and bodies."""
     assert decode(BATCH, None, b"".join(map(record_of, events))) == events
 
 

@@ -50,7 +50,7 @@ class Broker(asyncio.Transport):
         self.written += data
 
     def messages(self) -> list[tuple[commands.Basic.Publish, header.ContentHeader, bytes]]:
-        """What was published, as pamqp reads it."""
+        """Reads what was published, as pamqp does."""
         found: list[Any] = []
         rest = self.written
         while rest:
@@ -281,7 +281,7 @@ async def test_aiormq_hears_that_the_connection_lives(
 
 
 async def test_large_messages_keep_their_frames_together(publishing: Publishing) -> None:
-    """Whatever their sizes: bodies of none, of one and of several frames, one behind the other."""
+    """Bodies may be of none, of one and of several frames, one behind the other."""
     sizes = [0, 1, FRAME_MAX - 8, FRAME_MAX - 7, 3 * FRAME_MAX]
     contents = [random.Random(size).randbytes(size) for size in sizes]
     publishing.protocol.publish([Outgoing("key", content) for content in contents])

@@ -146,7 +146,7 @@ async def test_who_keeps_the_connection_hears_that_it_lives(
 async def test_many_messages_let_others_have_their_turn(
     reading: "Reading", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was read at once is handled in slices, in order, also what is read meanwhile."""
+    """Messages that were read at once are handled in slices, in order, also what is read meanwhile."""
     monkeypatch.setattr(deliveries, "_SLICE_SECONDS", 0.0)
     for tags in (range(1, 4), range(4, 6)):
         reading.protocol.data_received(b"".join(b"".join(Message(tag, [b"{}"]).frames()) for tag in tags))
@@ -180,7 +180,7 @@ async def test_what_is_left_in_the_end_is_not_handed_out(
     ],
 )
 async def test_what_is_no_amqp_goes_on_as_it_is(reading: "Reading", stream: bytes) -> None:
-    """Who keeps the connection says what is wrong with it."""
+    """aiormq, which keeps the connection, says what is wrong with it."""
     reading.protocol.data_received(stream)
     reading.protocol.data_received(b"more")
     assert await reading.left() == stream + b"more"
@@ -189,7 +189,7 @@ async def test_what_is_no_amqp_goes_on_as_it_is(reading: "Reading", stream: byte
 
 @given(messages())
 def test_a_content_header_says_what_pamqp_says(message: Message) -> None:
-    """Whatever the headers' types; properties behind them do no harm."""
+    """The headers may be of any type; properties behind them do no harm."""
     known = header.ContentHeader()
     known.unmarshal(message.header())
     expected = (known.properties.content_type, known.properties.headers or {})

@@ -1,4 +1,4 @@
-"""Which AMQP messages a batch becomes: as few as can be, and none too few."""
+"""A batch becomes as few AMQP messages as can be, and none too few."""
 
 from shared.bus import Routed
 from shared.bus.rabbit.cloudevents import BATCH, JSON, decode

@@ -92,7 +92,7 @@ async def test_tokens_of_one_moment_travel_together(monkeypatch: pytest.MonkeyPa
 
 
 async def test_text_goes_before_the_next_arrives() -> None:
-    """What was said before a pause longer than the window does not wait for what comes after it."""
+    """Text from before a pause longer than the window does not wait for what comes after it."""
     async with coalesced(said((0.0, TextDelta("now")), (30.0, TextDelta("much later")))) as pieces:
         async with asyncio.timeout(5):
             assert await anext(pieces) == Chunk(0, "now", is_final=False)
@@ -130,7 +130,7 @@ async def test_text_said_before_a_tool_is_called_goes_before_it() -> None:
 
 
 async def test_a_restart_numbers_from_zero_and_forgets_what_waited() -> None:
-    """What was said before counts no more, neither what had gone out nor what was about to."""
+    """The text from before counts no more, neither what had gone out nor what was about to."""
     script: list[tuple[float, Part]] = [
         (0.0, TextDelta("gone")),
         (0.0, ToolCalling("clock")),

@@ -251,7 +251,7 @@ async def test_a_tool_call_is_told_before_the_first_chunk() -> None:
 
 
 async def test_each_chunk_is_in_the_draft_before_it_is_published() -> None:
-    """Who joins between the two finds it in one of them."""
+    """A client that joins between the two finds it in one of them."""
     recorder, request = Recorder(), request_for("hello")
     await answered(recorder, job_for(request))
     assert recorder.log[0] == ("draft.started", request.reply_id, 1)
@@ -353,7 +353,7 @@ async def test_a_reply_that_is_cancelled_as_it_begins_ends_at_once() -> None:
 
 
 async def test_a_cancel_that_the_bus_lost_is_seen_with_the_next_chunk() -> None:
-    """Which is not sent: those before it count."""
+    """It is not sent; those before it count."""
     recorder, request = Recorder(), request_for("hello")
     texts: list[Part] = [
         TextDelta("one "),

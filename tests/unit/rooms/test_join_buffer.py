@@ -42,7 +42,7 @@ def socket(sid: str = "s", *, expires_at: int = 0) -> Socket:
 
 
 def sent(one: Socket) -> list[str]:
-    """What was sent, taken off it, as Engine.IO packets."""
+    """Takes off what was sent, as Engine.IO packets."""
     assert isinstance(one.connection, Kept)
     frames, one.connection.frames = one.connection.frames, []
     return [f"4{frame.text}" for frame in frames]

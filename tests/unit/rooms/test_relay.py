@@ -1,4 +1,4 @@
-"""What one delivery of the bus holds is sent as if its events had come one by one."""
+"""Events of one delivery of the bus are sent as if they had come one by one."""
 
 import random
 from typing import Any
@@ -130,7 +130,7 @@ def test_a_message_that_is_not_text_takes_none_along() -> None:
 
 
 def test_a_joining_socket_keeps_each_message_of_a_run_by_its_number() -> None:
-    """What is up to the acknowledged number is left out of a run, the rest is not."""
+    """Messages up to the acknowledged number are left out of a run, the rest is not."""
     relay, rooms, sockets = scene(Joining)
     joining = next(iter(rooms.of(chat_room(chat(0))).values()))
     joining.buffer = JoinBuffer(100)

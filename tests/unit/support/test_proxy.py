@@ -32,7 +32,7 @@ async def dialled(link: Link) -> Streams:
 
 
 async def ask(streams: Streams, line: bytes, seconds: float = 5.0) -> bytes:
-    """What comes back for a line."""
+    """Returns what comes back for a line."""
     streams[1].write(line)
     return await asyncio.wait_for(streams[0].readline(), seconds)
 
@@ -44,7 +44,7 @@ async def closed(streams: Streams) -> None:
 
 
 async def test_it_passes_both_ways_and_an_end(link: Link) -> None:
-    """What is sent arrives, and that the other side has closed."""
+    """Bytes arrive, and so does the end of the other side."""
     streams = await dialled(link)
     assert await ask(streams, b"hello\n") == b"hello\n"
     assert await ask(streams, b"bye\n") == b""

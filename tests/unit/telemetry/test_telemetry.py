@@ -67,7 +67,7 @@ async def test_a_request_keeps_the_id_and_the_trace_that_it_brings() -> None:
 
 @pytest.mark.parametrize("given", ["", "a b", "x" * 129, "ä", 'a"b'])
 async def test_a_request_gets_an_id_where_it_brings_none_that_fits(given: str) -> None:
-    """What could break a log line or a header is replaced."""
+    """An id that could break a log line or a header is replaced."""
     async with client() as http, http.get("/who/a", headers={"X-Request-Id": given}) as response:
         made = response.headers["X-Request-Id"]
         assert made != given
@@ -80,7 +80,7 @@ async def test_a_request_gets_an_id_where_it_brings_none_that_fits(given: str) -
     ["", "x", TRACEPARENT.upper(), "ff" + TRACEPARENT[2:], TRACEPARENT.replace("b7ad6b7169203331", "0" * 16)],
 )
 async def test_a_trace_that_is_none_is_replaced_by_a_new_one(given: str) -> None:
-    """Whatever a client sends, events carry a valid traceparent."""
+    """Events carry a valid traceparent, whatever a client sends."""
     async with client() as http, http.get("/who/a", headers={"traceparent": given}) as response:
         trace = (await response.json())["trace"]
     version, trace_id, parent_id, flags = trace.split("-")

@@ -1,4 +1,4 @@
-"""What the terminal client shows of a chat, and what it does not."""
+"""The terminal client's view of a chat: what it shows, and what it does not."""
 
 import asyncio
 import io

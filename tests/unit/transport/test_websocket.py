@@ -137,7 +137,7 @@ def masked(opcode: int, payload: bytes, *, fin: bool = True, key: bytes = b"\x01
 
 
 def texts_of(reader: Connection) -> Iterator[TextMessage]:
-    """What was read, which is text and nothing else."""
+    """Returns what was read, which is text and nothing else."""
     for each in reader.events():
         assert isinstance(each, TextMessage)
         yield each

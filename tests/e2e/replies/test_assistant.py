@@ -1,40 +1,10 @@
 """The demo assistant, as a client in the room sees it."""
 
 import asyncio
-from typing import Any
 
 import pytest
 from support.client_kinds import Connect, Register, each_client
-from support.clients import SocketClient
-
-REPLY_SECONDS = 15.0
-
-
-async def finished(socket: SocketClient, message: Any) -> Any:
-    """Waits until the reply to `message` has ended; the last `ai-status`."""
-
-    def ends(status: Any) -> bool:
-        return status["replyTo"] == message["id"] and status["status"] in {"completed", "failed", "cancelled"}
-
-    return await socket.wait("ai-status", where=ends, seconds=REPLY_SECONDS)
-
-
-def story(socket: SocketClient, reply_id: str) -> list[str]:
-    """Lists what happened to one reply, in the order of arrival."""
-    steps = []
-    for received in socket.received:
-        if received.event == "ai-status" and received.body["replyId"] == reply_id:
-            steps.append(received.body["status"])
-        elif received.event == "ai-chunk" and received.body["replyId"] == reply_id:
-            steps.append("chunk")
-        elif received.event == "new-msg" and received.body["id"] == reply_id:
-            steps.append("new-msg")
-    return steps
-
-
-def chunks_of(socket: SocketClient, reply_id: str) -> list[Any]:
-    """The chunks of one reply, in the order of arrival."""
-    return [chunk for chunk in socket.bodies("ai-chunk") if chunk["replyId"] == reply_id]
+from support.streamed_replies import chunks_of, finished, story
 
 
 @each_client

@@ -1,26 +1,9 @@
 """Cancelling a reply and asking for it again, as clients in the room see it."""
 
 import asyncio
-from typing import Any
 
-from e2e.replies.test_assistant import chunks_of, finished, story
 from support.client_kinds import Connect, Register, each_client
-from support.clients import SocketClient
-from support.rest import Person
-
-
-async def cancel(person: Person, chat_id: str, reply_id: str) -> int:
-    """Cancels a reply; the status of the answer."""
-    return (await person.call("POST", f"/api/chat/{chat_id}/replies/{reply_id}/cancel")).status
-
-
-async def being_written(socket: SocketClient, chunks: int = 2) -> str:
-    """The id of the reply of which so many chunks have come."""
-    return str((await socket.wait("ai-chunk", chunks))["replyId"])
-
-
-async def message_of(socket: SocketClient, reply_id: str) -> Any:
-    return await socket.wait("new-msg", where=lambda message: message["id"] == reply_id)
+from support.streamed_replies import being_written, cancel, chunks_of, finished, message_of, story
 
 
 @each_client

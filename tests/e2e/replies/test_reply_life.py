@@ -5,71 +5,19 @@ import random
 import re
 import statistics
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
 from typing import Any, Final
 
 import pytest
-from e2e.replies.test_assistant import chunks_of, finished
-from e2e.replies.test_cancel import cancel
 from support.client_kinds import NewClient
 from support.clients import SocketClient
-from support.rest import Api, Person
-from support.servers import PostgresServer, RabbitServer, RedisServer
-from support.stack import Service, Services
+from support.rest import Person
+from support.stack import Services
+from support.streamed_replies import cancel, chunks_of, finished, last_attempt, like, opened, text_of
 
-SETTINGS: Final = {"AI_CONCURRENCY": "100"}
 CANCELS: Final = 24
 JOINS: Final = 200
-
-
-@pytest.fixture(scope="module")
-async def cluster(
-    postgres: PostgresServer, rabbitmq: RabbitServer, redis_server: RedisServer
-) -> AsyncIterator[Services]:
-    """An API, two gateways and two workers, apart from those of other tests."""
-    urls = {
-        "DATABASE_URL": await postgres.new_database(),
-        "RABBITMQ_URL": await rabbitmq.new_vhost(),
-        "REDIS_URL": redis_server.url.removesuffix("/0") + "/3",
-    }
-    async with Services(**urls, **SETTINGS) as stack:
-        await asyncio.gather(stack.add("gateway"), stack.add("worker"))
-        yield stack
-
-
-@pytest.fixture(scope="module")
-async def alice(cluster: Services) -> AsyncIterator[Person]:
-    async with Api(cluster.api.url) as api:
-        yield await api.register("alice")
-
-
-async def opened(
-    make: NewClient, person: Person, at: Service, *chats: str, kind: str = "python-websocket"
-) -> SocketClient:
-    client = make(kind)
-    await client.connect(at.url, auth={"token": person.token})
-    await client.wait("connected")
-    for chat_id in chats:
-        assert (await client.emit("join-chat", chat_id))["ok"]
-    return client
-
-
-def like(**fields: Any) -> Callable[[Any], bool]:
-    """Makes a check that a body has these fields."""
-    return lambda body: all(body.get(name) == value for name, value in fields.items())
-
-
-def last_attempt(chunks: Sequence[Any]) -> dict[int, str]:
-    """The chunks that count, by index, put together as docs/protocol.md tells clients to."""
-    latest = max((chunk.get("attempt", 1) for chunk in chunks), default=1)
-    return {c["index"]: c["content"] for c in chunks if c.get("attempt", 1) == latest}
-
-
-def text_of(chunks: dict[int, str]) -> str:
-    """Their text; all of them have to be there."""
-    return "".join(chunks[index] for index in range(len(chunks)))
 
 
 async def test_a_cancel_takes_effect_within_200_ms(

@@ -2,45 +2,17 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
 
 import asyncpg
 import orjson
 import pytest
 from support.database import Database
+from support.posting import post_of
 
 from chat_api.chats import group_commit as posting
-from chat_api.chats.group_commit import Post, Poster, PostingUnavailableError, Verdict
+from chat_api.chats.group_commit import Poster, PostingUnavailableError, Verdict
 from chat_api.database.connections import connect
 from shared.ids import new_id
-
-
-@pytest.fixture
-async def poster(database: Database) -> AsyncIterator[Poster]:
-    poster = Poster(lambda: connect(database.url))
-    running = asyncio.create_task(poster.run())
-    yield poster
-    running.cancel()
-    await asyncio.wait([running])
-
-
-def post_of(chat: str, user: str, *, key: str | None = None, body: bytes = b"x", **changed: object) -> Post:
-    fields: dict[str, object] = {
-        "chat_id": chat,
-        "user_id": user,
-        "session_id": "none",
-        "content": "hello",
-        "reply_to": None,
-        "metadata": None,
-        "mention": False,
-        "key": key,
-        "fingerprint": body if key else None,
-        "message_id": new_id(),
-        "reply_id": new_id(),
-        "request_id": "r1",
-        "traceparent": "",
-    }
-    return Post(**{**fields, **changed})  # type: ignore[arg-type]
 
 
 async def test_posts_at_once_are_numbered_without_a_hole_and_told_in_that_order(

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 
 import orjson
 import pytest
-from integration.chats.test_group_commit import post_of
 from redis.asyncio import Redis
 from support.database import Database
+from support.posting import post_of
 from support.servers import RedisServer
 
 from chat_api.chats.group_commit import Poster
@@ -15,7 +15,6 @@ from chat_api.chats.history import MISSED_BYTES, History
 from chat_api.chats.members import Members
 from chat_api.chats.messages import Messages
 from chat_api.chats.reply_in_progress import Progress
-from chat_api.database.connections import connect
 from shared.store.drafts import Drafts
 from shared.store.presence import Presence
 
@@ -26,15 +25,6 @@ LONG = "😀" * 32_000
 async def history(database: Database, redis_server: RedisServer) -> AsyncIterator[History]:
     async with Redis.from_url(redis_server.url) as redis:
         yield History(database.engine, Progress(Drafts(redis)), Presence(redis))
-
-
-@pytest.fixture
-async def poster(database: Database) -> AsyncIterator[Poster]:
-    poster = Poster(lambda: connect(database.url))
-    running = asyncio.create_task(poster.run())
-    yield poster
-    running.cancel()
-    await asyncio.wait([running])
 
 
 async def test_what_was_missed_is_bounded_in_bytes_and_never_skips(

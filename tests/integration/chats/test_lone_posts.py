@@ -6,8 +6,8 @@ from random import Random
 from typing import Any
 
 import pytest
-from integration.chats.test_group_commit import post_of
 from support.database import Database
+from support.posting import post_of
 
 from chat_api.chats import group_commit as posting
 from chat_api.chats.group_commit import Post, Poster

@@ -33,14 +33,6 @@ def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.setattr(module, name, seconds, raising=False)
 
 
-@pytest.fixture(params=["redis", "embedded"])
-async def redis(request: pytest.FixtureRequest, redis_server: RedisServer) -> AsyncIterator[Redis]:
-    client: Redis = Redis.from_url(redis_server.url) if request.param == "redis" else FakeAsyncRedis()
-    async with client:
-        await client.flushall()
-        yield client
-
-
 @pytest.fixture
 async def gateways(redis: Redis) -> AsyncIterator["Gateways"]:
     async with AsyncExitStack() as stack:

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
-from fakeredis import FakeAsyncRedis
 from redis.asyncio import Redis
 from support.servers import RedisServer
 
@@ -47,14 +46,6 @@ class Ear:
 
 def message(chat: str = "1", *users: str) -> Event:
     return Event(MESSAGE_CREATED, b"{}", rooms=(f"chat:{chat}",), users=users)
-
-
-@pytest.fixture(params=["redis", "embedded"])
-async def redis(request: pytest.FixtureRequest, redis_server: RedisServer) -> AsyncIterator[Redis]:
-    client: Redis = Redis.from_url(redis_server.url) if request.param == "redis" else FakeAsyncRedis()
-    async with client:
-        await client.flushall()
-        yield client
 
 
 @asynccontextmanager

@@ -1,12 +1,10 @@
 """Every fault of a model, against a real server that speaks OpenAI's streaming protocol."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from time import perf_counter
 from typing import Final
 
 import pytest
-from fakeredis import FakeAsyncRedis
 from prometheus_client import REGISTRY
 from pydantic_ai import Agent, ModelRetry
 from redis.asyncio import Redis
@@ -21,9 +19,8 @@ from support.model import (
     SaysNothing,
     SaysText,
     SendsRaw,
-    model_server,
 )
-from support.model.asking import QUICK, answer, asking, close_models, model_at, responder_on
+from support.model.asking import QUICK, answer, asking, model_at, responder_on
 from support.servers.ports import free_port
 
 from ai_worker.models.agent_responder import Limits
@@ -35,19 +32,6 @@ GOOD: Final = SaysText("A good answer.")
 ERROR: Final = b'data: {"error":{"message":"x","code":"server_error"}}\n\n'
 TOO_LONG: Final = Refuses(400, code="context_length_exceeded")
 PATIENT: Final = Limits(silence=0.4, total=10.0, budget=10_000, pause=0.01)
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[ModelServer]:
-    async with model_server() as running:
-        yield running
-        await close_models()
-
-
-@pytest.fixture
-async def redis() -> AsyncIterator[Redis]:
-    async with FakeAsyncRedis() as store:
-        yield store
 
 
 MENDED: Final[dict[str, Act]] = {

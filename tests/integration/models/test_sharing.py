@@ -8,8 +8,8 @@ import pytest
 from prometheus_client import REGISTRY
 from pydantic_ai import Agent
 from redis.asyncio import Redis
-from support.model import CallsTool, ModelServer, Refuses, SaysText, model_server
-from support.model.asking import QUICK, Answered, answer, asking, close_models, responder_on
+from support.model import CallsTool, ModelServer, Refuses, SaysText
+from support.model.asking import QUICK, Answered, answer, asking, responder_on
 from support.servers import RedisServer
 from support.servers.ports import free_port
 
@@ -23,13 +23,6 @@ from shared.bus.local import LocalBus
 from shared.events import REPLY_REQUESTED, Event, ReplyRequested
 
 GOOD: Final = SaysText("A good answer.")
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[ModelServer]:
-    async with model_server() as running:
-        yield running
-        await close_models()
 
 
 @pytest.fixture

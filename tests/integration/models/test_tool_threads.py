@@ -3,17 +3,15 @@
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import pytest
-from fakeredis import FakeAsyncRedis
 from pydantic_ai import Agent
 from pydantic_ai.capabilities import UseThreadExecutor
 from redis.asyncio import Redis
-from support.model import CallsTool, ModelServer, SaysText, model_server
-from support.model.asking import answer, close_models, responder_on
+from support.model import CallsTool, ModelServer, SaysText
+from support.model.asking import answer, responder_on
 
 from ai_worker.models.tool_threads import ToolThreads
 
@@ -49,19 +47,6 @@ async def main():
 
 asyncio.run(main())
 """
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[ModelServer]:
-    async with model_server() as running:
-        yield running
-        await close_models()
-
-
-@pytest.fixture
-async def redis() -> AsyncIterator[Redis]:
-    async with FakeAsyncRedis() as store:
-        yield store
 
 
 def test_a_process_ends_though_a_tool_blocks() -> None:

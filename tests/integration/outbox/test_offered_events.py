@@ -10,10 +10,9 @@ from typing import Any
 import asyncpg
 import orjson
 import pytest
-from integration.chats.test_group_commit import post_of
-from integration.outbox.test_relay import all_marked
 from support.database import Database
-from support.recording_publisher import Ear
+from support.outbox import Ear, all_marked
+from support.posting import post_of
 
 from chat_api.chats.group_commit import Poster
 from chat_api.chats.membership import lock_chat

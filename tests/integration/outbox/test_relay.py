@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 from support.database import Database
+from support.outbox import Ear, all_marked, event, tell, unpublished
 from support.proxy import Link
-from support.recording_publisher import Ear
 from support.servers import PostgresServer
 
 from chat_api.chats.members import TOLD_SECONDS, Members
@@ -15,7 +15,7 @@ from chat_api.database.connections import connect
 from chat_api.outbox.leader import SILENCE_SECONDS, Leader
 from chat_api.outbox.record import record
 from chat_api.outbox.relay import LOOK_SECONDS
-from shared.events import MEMBER_REMOVED, Event
+from shared.events import MEMBER_REMOVED
 from shared.ids import new_id
 
 
@@ -27,27 +27,6 @@ async def relaying(url: str, ear: Ear) -> AsyncIterator[asyncio.Task[None]]:
     finally:
         task.cancel()
         await asyncio.wait([task])
-
-
-def event(name: str) -> Event:
-    return Event(type="chat.read", body=b'{"n":1}', subject=name, name="read", rooms=("chat:1",), seq=7)
-
-
-async def tell(database: Database, *events: Event) -> None:
-    async with database.engine.begin() as connection:
-        await record(connection, *events)
-
-
-async def unpublished(database: Database) -> int:
-    found: int = await database.connection.fetchval("SELECT count(*) FROM events WHERE published_at IS NULL")
-    return found
-
-
-async def all_marked(database: Database) -> None:
-    """Returns when what was heard is known to have been: until then another leader would repeat it."""
-    async with asyncio.timeout(10):
-        while await unpublished(database):  # noqa: ASYNC110  the database tells nobody
-            await asyncio.sleep(0.01)
 
 
 async def test_what_is_recorded_arrives_whole_and_in_order(fresh: Database) -> None:

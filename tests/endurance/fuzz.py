@@ -27,18 +27,17 @@ from support.raw_socket import RawSocket, TurnedAwayError, frame
 from support.servers import RabbitServer, RedisServer, running
 from support.stack import Service
 
-from endurance.gateway_process import MIB, Usage, gateway_process, publish, settled
+from endurance.bystander import ANSWER_SECONDS, Bystander, told
+from endurance.gateway_process import MIB, Usage, gateway_process, settled
 from endurance.inputs import Input, floods, inputs
-from shared.bus import Bus, BusUnavailableError
+from endurance.report import Report
+from shared.bus import Bus
 from shared.bus.deduplication import EVENTS
 from shared.bus.rabbit.bus import rabbit_bus
-from shared.events import Event
 from shared.ids import new_id
 
 AT_ONCE: Final = 20
 """Inputs that are sent at the same time, each on a connection of its own."""
-BROADCAST_SECONDS: Final = 0.02
-ANSWER_SECONDS: Final = 10.0
 PATIENCE_SECONDS: Final = 0.02
 """Whoever sent what need not be answered looks so long for what comes."""
 CHUNK: Final = 5000
@@ -147,82 +146,6 @@ class Fuzz:
         return f"polling {max(statuses[1:-1])}"
 
 
-@dataclass(slots=True)
-class Bystander:
-    """A client that does no harm, and notices whatever is done to it.
-
-    Attributes:
-        heard: the numbers of the broadcasts that came.
-        sent: how many were sent.
-        slowest: seconds from publishing to hearing, the longest.
-    """
-
-    socket: RawSocket | None = None
-    heard: list[int] = field(default_factory=list)
-    sent: int = 0
-    delays: list[float] = field(default_factory=list)
-    _sent_at: dict[int, float] = field(default_factory=dict)
-
-    def hear(self, packet: bytes) -> None:
-        """Takes what comes."""
-        if packet.startswith(b'42["new-msg",'):
-            seq = orjson.loads(packet[2:])[1]["seq"]
-            self.heard.append(seq)
-            self.delays.append(time.monotonic() - self._sent_at.pop(seq, 0.0))
-
-    async def broadcast(self, bus: Bus, chat_id: str) -> None:
-        """Has something said in the room all the time."""
-        while True:
-            await self.say(bus, chat_id)
-            await asyncio.sleep(BROADCAST_SECONDS)
-
-    async def say(self, bus: Bus, chat_id: str) -> None:
-        """Has something said."""
-        self.sent += 1
-        event = message_created(chat_id, self.sent)
-        self._sent_at[self.sent] = time.monotonic()
-        await _told(bus, event)
-
-    async def all_heard(self) -> None:
-        """Returns when the last one has come."""
-        async with asyncio.timeout(ANSWER_SECONDS):
-            while len(self.heard) < self.sent:  # noqa: ASYNC110  # it is told by a callback that has more to do
-                await asyncio.sleep(0.01)
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """The outcome of a run."""
-
-    inputs: int
-    seconds: float
-    outcomes: Counter[str]
-    broadcasts: int
-    p99: float
-    slowest: float
-    before: Usage
-    rounds: tuple[Usage, ...]
-
-    @property
-    def after(self) -> Usage:
-        """The gateway's usage in the end."""
-        return self.rounds[-1]
-
-    def lines(self) -> list[str]:
-        """For people."""
-        outcomes = ", ".join(f"{name} {count}" for name, count in self.outcomes.most_common())
-        heard = (
-            f"a bystander heard all of {self.broadcasts} broadcasts, in order; "
-            f"p99 {self.p99 * 1000:.1f} ms, slowest {self.slowest * 1000:.1f} ms"
-        )
-        return [
-            f"{self.inputs} inputs in {self.seconds:.0f} s: {outcomes}",
-            heard,
-            f"before: {self.before}",
-            *(f"after {number}/{len(self.rounds)}: {used}" for number, used in enumerate(self.rounds, 1)),
-        ]
-
-
 async def fuzz(service: Service, api: ScriptedApi, bus: Bus, *, count: int, number: int, warm: int) -> Report:
     """Sends `count` inputs of seed `number` to a gateway, after `warm` others that are not looked at.
 
@@ -285,22 +208,12 @@ async def _fill_what_is_remembered(service: Service, bus: Bus) -> None:
     """
     chat_id = new_id()
     for start in range(0, EVENTS, TOLD_AT_ONCE):
-        await _told(bus, *(message_created(chat_id, start + each) for each in range(TOLD_AT_ONCE)))
+        await told(bus, *(message_created(chat_id, start + each) for each in range(TOLD_AT_ONCE)))
 
     async def relayed() -> bool:
         return await service.metric("roomcast_gateway_events_ignored_total") >= EVENTS
 
     await eventually(relayed, is_=True, seconds=ANSWER_SECONDS)
-
-
-async def _told(bus: Bus, *events: Event) -> None:
-    """Publishes events together, in the end."""
-    while True:
-        try:
-            await publish(bus, *events)
-        except BusUnavailableError:  # the broker is late on a busy machine; a repeat is passed on once
-            continue
-        return
 
 
 async def _play(run: Fuzz, count: int, number: int) -> None:

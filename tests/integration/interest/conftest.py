@@ -1,11 +1,15 @@
-"""A real Redis, and the one within a process."""
+"""A real Redis and the one within a process, gateways on it, and short times."""
 
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 
 import pytest
 from fakeredis import FakeAsyncRedis
 from redis.asyncio import Redis
+from support.interest import FAST, Gateways
 from support.servers import RedisServer
+
+from shared.interest import leases, reader
 
 
 @pytest.fixture(params=["redis", "embedded"])
@@ -14,3 +18,16 @@ async def redis(request: pytest.FixtureRequest, redis_server: RedisServer) -> As
     async with client:
         await client.flushall()
         yield client
+
+
+@pytest.fixture(autouse=True)
+def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, seconds in FAST.items():
+        for module in (reader, leases):
+            monkeypatch.setattr(module, name, seconds, raising=False)
+
+
+@pytest.fixture
+async def gateways(redis: Redis) -> AsyncIterator[Gateways]:
+    async with AsyncExitStack() as stack:
+        yield Gateways(redis, stack)

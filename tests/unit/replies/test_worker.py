@@ -1,155 +1,31 @@
 """One request becomes one reply: what is published, in which order, and what happens when things fail."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from time import perf_counter
-from typing import Any
 
-import orjson
 import pytest
-from fakeredis import FakeAsyncRedis
+from support.worker import Broken, Recorder, Scripted, Silent, answered, body_of, job_for, request_for
 
-from ai_worker.demo import DemoResponder
-from ai_worker.replies.cancellation import Cancellations
-from ai_worker.replies.worker import Worker
 from ai_worker.responder import (
     Facts,
-    Part,
-    Responder,
     ResponderError,
     Restarted,
     TextDelta,
     ToolCalling,
 )
-from shared.bus import BusUnavailableError, Job, PoisonedEventError
+from shared.bus import Job, PoisonedEventError
 from shared.events import (
-    REPLY_CANCEL_REQUESTED,
     REPLY_CHUNK,
     REPLY_FAILED,
     REPLY_FINISHED,
     REPLY_REQUESTED,
     REPLY_STATUS,
     Event,
-    HistoryMessage,
-    ReplyCancelRequested,
     ReplyFinished,
-    ReplyRequested,
     UndecodableEventError,
     chat_room,
     command_of,
 )
-from shared.ids import new_id
-from shared.interest.reader import Write
-from shared.store.draft_layout import Standing
-from shared.store.drafts import Draft, Drafts
-
-
-class Recorder:
-    """Publisher and draft store in one, so that the order between the two shows; fails when told to."""
-
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-        self.log: list[tuple[Any, ...]] = []
-        self.refusals: dict[str, int] = {}
-        self._reply_id = ""
-        self.redis = FakeAsyncRedis()
-        self.drafts = Drafts(self.redis)
-        self.cancellations = Cancellations(self.drafts)
-        self.chunk_published = asyncio.Event()
-        self.on_status: Callable[[], None] | None = None
-        self.on_chunk: Callable[[], Awaitable[object]] | None = None
-
-    async def publish(self, event: Event, *, first: Write | None = None) -> None:
-        if first is not None:
-            await self._write(first)
-        if self.refusals.get(event.type, 0) > 0:
-            self.refusals[event.type] -= 1
-            raise BusUnavailableError
-        self.events.append(event)
-        self.log.append((event.type, body_of(event)))
-        if event.type == REPLY_STATUS and self.on_status is not None:
-            self.on_status()
-        if event.type == REPLY_CHUNK:
-            self.chunk_published.set()
-            if self.on_chunk is not None:
-                await self.on_chunk()
-
-    async def start(self, reply_id: str, at_least: int) -> Standing:
-        self.log.append(("draft.started", reply_id, at_least))
-        self._reply_id = reply_id
-        return await self.drafts.start(reply_id, at_least)
-
-    async def mend(self, reply_id: str, attempt: int, texts: Sequence[str]) -> None:
-        self.log.append(("draft.mended", reply_id, attempt, list(texts)))
-        await self.drafts.mend(reply_id, attempt, texts)
-
-    async def _write(self, write: Write) -> None:
-        pipeline = self.redis.pipeline(transaction=False)
-        write.queue(pipeline)
-        write.take(await pipeline.execute())
-        self.log.append(("draft.written", await self.drafts.read(self._reply_id)))
-
-
-class Broken:
-    """Says a word, then breaks in a way that nobody foresaw."""
-
-    async def respond(self, request: ReplyRequested) -> AsyncGenerator[Part, None]:
-        yield TextDelta("half a ")
-        raise RuntimeError("the model's library has a bug")
-
-
-class Scripted:
-    """Says its parts, then raises its error, if any."""
-
-    def __init__(self, *parts: Part, error: Exception | None = None, wait: float = 0.0) -> None:
-        self._parts, self._error, self._wait = parts, error, wait
-
-    async def respond(self, request: ReplyRequested) -> AsyncGenerator[Part, None]:
-        await asyncio.sleep(self._wait)
-        for part in self._parts:
-            yield part
-        if self._error is not None:
-            raise self._error
-
-
-class Silent:
-    """Ends without a word."""
-
-    async def respond(self, request: ReplyRequested) -> AsyncGenerator[Part, None]:
-        yield TextDelta("")
-
-
-def body_of(event: Event) -> dict[str, Any]:
-    body: dict[str, Any] = orjson.loads(event.body)
-    return body
-
-
-def request_for(content: str) -> ReplyRequested:
-    asked = HistoryMessage(id=new_id(), role="USER", user_id="ann", name="Ann", content=content)
-    return ReplyRequested(
-        reply_id=new_id(),
-        chat_id=new_id(),
-        reply_to=asked.id,
-        title="A chat",
-        context=None,
-        members={"ann": "Ann"},
-        history=(asked,),
-    )
-
-
-def job_for(request: ReplyRequested, *, attempt: int = 1, last: bool = False) -> Job:
-    event = Event(REPLY_REQUESTED, request.json_bytes(), request_id="req-1", traceparent="00-1-2-01")
-    return Job(event, attempt=attempt, last=last)
-
-
-async def answered(recorder: Recorder, job: Job, responder: Responder | None = None) -> None:
-    worker = Worker(
-        responder=responder or DemoResponder(),
-        publisher=recorder,
-        drafts=recorder,
-        cancellations=recorder.cancellations,
-    )
-    await worker.handle(job)
+from shared.store.drafts import Draft
 
 
 async def test_thinking_then_chunks_then_the_finished_reply() -> None:
@@ -299,130 +175,6 @@ async def test_the_last_attempt_reports_an_unforeseen_failure() -> None:
     recorder = Recorder()
     await answered(recorder, job_for(request_for("hello"), attempt=5, last=True), Broken())
     assert body_of(recorder.events[-1])["code"] == "internal"
-
-
-async def test_another_attempt_begins_at_the_first_chunk() -> None:
-    """The draft is begun anew and indexes start at 0."""
-    recorder, request = Recorder(), request_for("hello")
-    with pytest.raises(RuntimeError):
-        await answered(recorder, job_for(request), Broken())
-    first = len(recorder.log)
-    await answered(recorder, job_for(request, attempt=2))
-    again = recorder.log[first:]
-    assert again[0] == ("draft.started", request.reply_id, 2)
-    bodies = [entry[1] for entry in again if entry[0] in {REPLY_CHUNK, REPLY_STATUS}]
-    assert [body.get("index") for body in bodies[:2]] == [None, 0]
-    assert {body["attempt"] for body in bodies} == {2}
-    assert again[-1][1]["attempt"] == 2
-
-
-async def test_the_store_knows_better_which_attempt_it_is() -> None:
-    """A request that was asked for once more counts on from what was seen in the room."""
-    recorder, request = Recorder(), request_for("hello")
-    for _ in range(2):
-        await recorder.drafts.start(request.reply_id, 1)
-    await answered(recorder, job_for(request))
-    assert {body_of(event)["attempt"] for event in recorder.events} == {3}
-
-
-async def test_a_cancelled_reply_is_finished_with_what_was_sent() -> None:
-    """By the bus: at once, also while nothing is being said; without a final chunk."""
-    recorder, request = Recorder(), request_for("/slow and steady")
-    writing = asyncio.create_task(answered(recorder, job_for(request)))
-    await recorder.chunk_published.wait()
-    asked = ReplyCancelRequested(reply_id=request.reply_id, chat_id=request.chat_id, user_id="ann")
-    started = perf_counter()
-    recorder.cancellations.relay([Event(REPLY_CANCEL_REQUESTED, asked.json_bytes())])
-    await writing
-    assert perf_counter() - started < 0.2
-    chunks = [body_of(event) for event in recorder.events if event.type == REPLY_CHUNK]
-    assert recorder.events[-1].type == REPLY_FINISHED
-    assert body_of(recorder.events[-1])["content"] == "".join(chunk["content"] for chunk in chunks)
-    assert not any(chunk["isFinal"] for chunk in chunks)
-
-
-async def test_a_reply_that_is_cancelled_as_it_begins_ends_at_once() -> None:
-    """Before its first word: with none."""
-    recorder, request = Recorder(), request_for("/slow and steady")
-    asked = ReplyCancelRequested(reply_id=request.reply_id, chat_id=request.chat_id, user_id="ann")
-    cancelled = Event(REPLY_CANCEL_REQUESTED, asked.json_bytes())
-    recorder.on_status = lambda: recorder.cancellations.relay([cancelled])
-    await answered(recorder, job_for(request))
-    assert [event.type for event in recorder.events] == [REPLY_STATUS, REPLY_FINISHED]
-    assert body_of(recorder.events[-1])["content"] == ""
-
-
-async def test_a_cancel_that_the_bus_lost_is_seen_with_the_next_chunk() -> None:
-    """It is not sent; those before it count."""
-    recorder, request = Recorder(), request_for("hello")
-    texts: list[Part] = [
-        TextDelta("one "),
-        ToolCalling("clock"),
-        TextDelta("two "),
-        ToolCalling("clock"),
-        TextDelta("no"),
-    ]
-    parts = Scripted(*texts)
-    recorder.refusals = {REPLY_STATUS: 1}
-    await recorder.drafts.start(request.reply_id, 1)
-    recorder.on_chunk = lambda: recorder.drafts.cancel(request.reply_id)
-    await answered(recorder, job_for(request), parts)
-    chunks = [body_of(event)["content"] for event in recorder.events if event.type == REPLY_CHUNK]
-    assert chunks == ["one "]
-    assert (await recorder.drafts.cancel(request.reply_id)).texts == ("one ",)
-    assert body_of(recorder.events[-1])["content"] == "one "
-
-
-async def test_a_cancel_that_the_bus_lost_is_found_while_nothing_is_said() -> None:
-    """Within a second or so."""
-    recorder, request = Recorder(), request_for("hello")
-    looking = asyncio.create_task(recorder.cancellations.run())
-    writing = asyncio.create_task(answered(recorder, job_for(request), Scripted(error=None, wait=30.0)))
-    async with asyncio.timeout(5):
-        while not recorder.events:  # noqa: ASYNC110  the fake has no event for it
-            await asyncio.sleep(0.01)
-        await recorder.drafts.cancel(request.reply_id)
-        await writing
-    looking.cancel()
-    assert body_of(recorder.events[-1])["content"] == ""
-    assert recorder.events[-1].type == REPLY_FINISHED
-
-
-async def test_a_reply_that_was_cancelled_before_is_not_begun() -> None:
-    """Nothing is said: the API ends it by what the earlier attempt wrote, which stays in the draft."""
-    for heard in (True, False):
-        recorder, request = Recorder(), request_for("hello")
-        half = Scripted(TextDelta("half a "), ToolCalling("clock"), error=RuntimeError("a bug"))
-        with pytest.raises(RuntimeError):
-            await answered(recorder, job_for(request), half)
-        said = len(recorder.events)
-        if heard:
-            asked = ReplyCancelRequested(reply_id=request.reply_id, chat_id=request.chat_id, user_id="ann")
-            recorder.cancellations.relay([Event(REPLY_CANCEL_REQUESTED, asked.json_bytes())])
-        else:
-            await recorder.drafts.cancel(request.reply_id)
-        await answered(recorder, job_for(request, attempt=2))
-        assert len(recorder.events) == said
-        assert await recorder.drafts.read(request.reply_id) == Draft("half a ", 1, 1)
-
-
-async def test_a_request_whose_reply_has_ended_is_passed_over() -> None:
-    """As after a worker that died between the outcome and the acknowledgement."""
-    recorder, request = Recorder(), request_for("hello")
-    await recorder.drafts.end(request.reply_id)
-    await answered(recorder, job_for(request, attempt=2))
-    assert recorder.events == []
-
-
-async def test_a_worker_that_was_taken_for_dead_stops_when_another_has_begun() -> None:
-    """Its chunks would mix with the other's; it says nothing more, and no outcome."""
-    recorder, request = Recorder(), request_for("/slow and steady")
-    writing = asyncio.create_task(answered(recorder, job_for(request)))
-    await recorder.chunk_published.wait()
-    await recorder.drafts.start(request.reply_id, 2)
-    said = len(recorder.events)
-    await writing
-    assert len(recorder.events) == said
 
 
 async def test_lost_chunks_do_not_lose_the_reply() -> None:

@@ -1,73 +1,18 @@
 """Joining without a hole, and leaving for good: the real gateway, an API that answers when it is told to."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Self
 
 import fakeredis
 import pytest
-from support.clients import Ack, PythonClient
 from support.gateways import RunningGateway, eventually, message_created, running_gateway
+from support.pending_join import PendingJoin, numbers
 
 from shared.events import (
-    CHAT_DELETED,
-    MEMBER_REMOVED,
     MESSAGE_UPDATED,
     Event,
-    MemberRemoved,
     chat_room,
-    user_room,
 )
 from ws_gateway.limits import Limits
-
-
-@pytest.fixture(scope="module")
-async def gateway() -> AsyncIterator[RunningGateway]:
-    async with fakeredis.FakeAsyncRedis() as store, running_gateway(store) as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def obedient_api(gateway: RunningGateway) -> None:
-    gateway.api.status, gateway.api.times = 200, None
-    gateway.api.last_seq = 0
-    gateway.api.problem = {}
-    gateway.api.gate.set()
-
-
-class PendingJoin:
-    """A join whose question the API has got and not answered yet."""
-
-    def __init__(self, gateway: RunningGateway, client: PythonClient, *asked: object) -> None:
-        self._gateway = gateway
-        self._client = client
-        self._asked = asked
-        self.answer: asyncio.Task[Ack]
-
-    async def __aenter__(self) -> Self:
-        self._gateway.api.gate.clear()
-        self._gateway.api.arrived.clear()
-        self.answer = asyncio.create_task(self._client.emit("join-chat", *self._asked))
-        await self._gateway.api.arrived.wait()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._gateway.api.gate.set()
-        await asyncio.wait([self.answer])
-
-
-def member_removed(chat_id: str, user_id: str) -> Event:
-    return Event(
-        type=MEMBER_REMOVED,
-        name="member-removed",
-        body=MemberRemoved(chat_id=chat_id, user_id=user_id).json_bytes(),
-        subject=chat_id,
-        rooms=(chat_room(chat_id), user_room(user_id)),
-    )
-
-
-def numbers(client: PythonClient) -> list[int]:
-    return [message["seq"] for message in client.bodies("new-msg")]
 
 
 async def test_what_comes_while_joining_follows_the_acknowledgement(gateway: RunningGateway) -> None:
@@ -208,79 +153,6 @@ async def test_a_failed_second_join_leaves_the_socket_inside(gateway: RunningGat
     await gateway.publish(message_created(chat_id, 2))
     await client.wait("new-msg", 2)
     assert numbers(client) == [1, 2]
-
-
-async def test_a_second_join_of_a_former_member_puts_it_out(gateway: RunningGateway) -> None:
-    """`not_found` is the API's word that the user is no member."""
-    chat_id = gateway.api.open_chat("ada")
-    client = await gateway.join("ada", chat_id)
-    gateway.api.chats[chat_id].clear()
-    assert (await client.emit("join-chat", chat_id))["error"]["code"] == "not_found"
-    await gateway.publish(message_created(chat_id, 1, "ada"))
-    await client.wait("chat-activity")
-    assert not numbers(client)
-
-
-async def test_a_removed_member_is_out_after_being_told(gateway: RunningGateway) -> None:
-    """All of its sockets get `member-removed` and nothing posted later; the others go on."""
-    chat_id = gateway.api.open_chat("ada", "ben")
-    ada, also_ada, ben = [await gateway.join(user, chat_id) for user in ("ada", "ada", "ben")]
-    await gateway.publish(
-        message_created(chat_id, 1), member_removed(chat_id, "ada"), message_created(chat_id, 2, "ada")
-    )
-    await ben.wait("new-msg", 2)
-    for client in (ada, also_ada):
-        await client.wait("chat-activity")
-        assert client.names("new-msg", "member-removed") == ["new-msg", "member-removed"]
-        assert (await client.emit("typing", {"chatId": chat_id, "isTyping": True}))["ok"] is False
-    assert ben.names("new-msg", "member-removed") == ["new-msg", "member-removed", "new-msg"]
-
-
-async def test_a_member_removed_while_joining_does_not_get_in(gateway: RunningGateway) -> None:
-    """Even when the API has said yes before."""
-    chat_id = gateway.api.open_chat("ada")
-    client = await gateway.connect("ada")
-    async with PendingJoin(gateway, client, chat_id) as joining:
-        await gateway.publish(member_removed(chat_id, "ada"), message_created(chat_id, 1, "ada"))
-    assert joining.answer.result()["error"]["code"] == "not_found"
-    await client.wait("chat-activity")
-    assert not numbers(client)
-    assert len(client.bodies("member-removed")) == 1
-
-
-async def test_an_event_that_cannot_be_read_is_passed_over(gateway: RunningGateway) -> None:
-    """Those around it are relayed."""
-    chat_id = gateway.api.open_chat("ada")
-    client = await gateway.join("ada", chat_id)
-    room = (chat_room(chat_id),)
-    await gateway.publish(
-        Event(type=MEMBER_REMOVED, body=b"nonsense", rooms=room),
-        Event(type=MEMBER_REMOVED, body=b"[]", rooms=room),
-        Event(type=MESSAGE_UPDATED, name="msg-updated", body=b"\xff", rooms=room),
-        Event(type="of.a.later.version", name="later", body=b'{"a":1}', rooms=room),
-        message_created(chat_id, 1),
-    )
-    await client.wait("new-msg")
-    assert client.bodies("later") == [{"a": 1}]
-
-
-async def test_a_deleted_chat_is_closed(gateway: RunningGateway) -> None:
-    """Members hear of it in their own rooms; nobody is in the chat's room any more, nor gets in."""
-    chat_id = gateway.api.open_chat("ada", "ben")
-    ada, ben = await gateway.join("ada", chat_id), await gateway.connect("ben")
-    deleted = Event(
-        type=CHAT_DELETED,
-        name="chat-deleted",
-        body=b'{"id":"%b"}' % chat_id.encode(),
-        subject=chat_id,
-        rooms=(user_room("ada"), user_room("ben")),
-    )
-    async with PendingJoin(gateway, ben, chat_id) as joining:
-        await gateway.publish(deleted, message_created(chat_id, 1, "ada"))
-    assert joining.answer.result()["error"]["code"] == "not_found"
-    await ada.wait("chat-activity")
-    assert ada.bodies("chat-deleted") == ben.bodies("chat-deleted") == [{"id": chat_id}]
-    assert not numbers(ada)
 
 
 async def test_too_much_while_joining_ends_the_connection_rather_than_lose_something() -> None:

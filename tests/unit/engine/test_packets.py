@@ -59,7 +59,7 @@ def test_attachments_complete_the_packet_that_announced_them() -> None:
     ],
 )
 def test_what_makes_no_sense_is_a_bad_packet(data: str | bytes) -> None:
-    """Whatever the decoder makes of it; the reason fits into a line of the log."""
+    """The decoder's reason, no matter which, fits into a line of the log."""
     with pytest.raises(BadPacketError) as refused:
         decode(Held(), data)
     assert len(str(refused.value)) <= 200
@@ -74,7 +74,7 @@ def test_text_where_an_attachment_is_due_is_a_bad_packet() -> None:
 
 
 def test_a_binary_packet_needs_a_socket() -> None:
-    """What it announces would be kept for nobody."""
+    """The attachments that it announces would be kept for nobody."""
     connection = Held()
     connection.connected = False
     with pytest.raises(BadPacketError):

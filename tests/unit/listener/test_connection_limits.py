@@ -1,4 +1,4 @@
-"""How many TCP connections there may be that are no WebSockets, and which make room for others."""
+"""Bounds TCP connections that are no WebSockets; idle ones make room for others."""
 
 from collections.abc import Sequence
 from ipaddress import ip_network
@@ -55,7 +55,7 @@ def test_of_one_address_only_its_own_idle_connection_makes_room() -> None:
 
 
 def test_where_all_places_are_taken_the_longest_idle_connection_makes_room() -> None:
-    """Whose ever it is; one that is busy again does not."""
+    """No matter of which address; one that is busy again does not."""
     limit = limit_of(all_=3, each=9)
     busy, other, own = (Held(limit, f"192.0.2.{host}") for host in (2, 2, 1))
     for connection in (busy, other, own):

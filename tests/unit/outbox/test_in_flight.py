@@ -37,7 +37,7 @@ class Bus:
 
 
 class Flight:
-    """What is in flight to a bus, with the batches that were done."""
+    """A flight to a bus, with the batches that were done."""
 
     def __init__(self) -> None:
         self.bus = Bus()
@@ -73,7 +73,7 @@ async def test_another_room_does_not_wait() -> None:
 
 
 async def test_one_room_goes_one_after_the_other_whatever_is_beside_it() -> None:
-    """What waits keeps those of its rooms waiting that came after it."""
+    """An event that waits keeps those of its rooms waiting that came after it."""
     flight = Flight()
     first = await flight.send("a")
     second = recorded("a", "b")

@@ -1,4 +1,4 @@
-"""What one turn of the event loop sends is joined: once for all that are sent the same."""
+"""Joins what one turn of the event loop sends: once for all that are sent the same."""
 
 import asyncio
 

@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run models test matrix torture bench fuzz soak lint format lock clean
+.PHONY: help run models test unit matrix torture bench fuzz soak lint format lock clean
 
 VENV := .venv
 PYTHON_FITS := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
@@ -31,6 +31,9 @@ test:  ## install what is missing, check and test everything, WORKERS=3 at a tim
 .PHONY: pytest
 pytest: $(VENV)/.dev $(CLIENTS)/node_modules/.installed
 	$(VENV)/bin/pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term --cov-fail-under=90
+
+unit: $(VENV)/.dev  ## run the tests that need no servers
+	$(VENV)/bin/pytest tests/unit -n $(WORKERS) --dist worksteal
 
 SECONDS := 600
 matrix: $(VENV)/.dev test-servers  ## test each kind of fault under load

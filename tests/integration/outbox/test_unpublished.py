@@ -29,7 +29,7 @@ async def test_a_look_finds_what_is_unpublished_in_the_order_of_positions(fresh:
 
 
 async def test_one_look_marks_what_is_published_and_finds_the_rest(fresh: Database) -> None:
-    """An event that the look marks is not found by it, though not seen as marked yet."""
+    """A look does not find what it marks, though it does not see it as marked yet."""
     outbox = Unpublished(fresh.connection)
     await tell(fresh, event("a"), event("b"), event("c"))
     published = (await outbox.look()).recorded[:2]

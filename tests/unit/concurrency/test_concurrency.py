@@ -200,7 +200,7 @@ async def test_work_that_is_over_is_left_alone() -> None:
 
 
 async def test_a_swallowed_cancellation_still_shows() -> None:
-    """No matter who swallowed it, the task is being cancelled from then on."""
+    """The task is being cancelled from then on, whoever swallowed it."""
     seen = []
 
     async def swallow() -> None:

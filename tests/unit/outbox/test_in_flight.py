@@ -37,7 +37,7 @@ class Bus:
 
 
 class Flight:
-    """A flight to a bus, with the batches that were done."""
+    """Events in flight to a bus, with the batches that were done."""
 
     def __init__(self) -> None:
         self.bus = Bus()

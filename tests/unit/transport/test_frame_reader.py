@@ -36,7 +36,7 @@ def masked(opcode: int, payload: bytes, *, fin: bool = True, key: bytes = KEYS[0
 
 
 def read(reader: FrameReader, *pieces: bytes) -> Got:
-    """Returns what is read of `pieces`, but for fragments."""
+    """Reads `pieces`, and returns what comes of them, but for fragments."""
     return [each for piece in pieces for each in reader.read(piece) if each is not None]
 
 
@@ -88,7 +88,7 @@ def test_frames_may_come_in_pieces_of_any_size(reader: FrameReader, size: int) -
 
 
 def test_each_frame_is_told_once_a_fragment_as_nothing(reader: FrameReader) -> None:
-    """Frames are counted as they are read."""
+    """The count is of frames that were read."""
     sent = masked(TEXT, b"a", fin=False) + masked(CONTINUATION, b"b", fin=False) + masked(CONTINUATION, b"c")
     assert list(reader.read(sent)) == [None, None, "abc"]
 
@@ -123,7 +123,7 @@ def test_opcodes_that_the_rfc_reserves_are_refused(reader: FrameReader, opcode: 
 def test_what_no_client_may_send_has_its_code(
     reader: FrameReader, sent: bytes, code: int, bytewise: bool
 ) -> None:
-    """Everything before it is handed on."""
+    """Messages before it are handed on."""
     before = masked(TEXT, b"before")
     pieces = [bytes((byte,)) for byte in sent] if bytewise else [sent]
     got: list[object] = list(reader.read(before))

@@ -1,4 +1,4 @@
-"""Joins what one turn of the event loop sends: once for all that are sent the same."""
+"""Writes of one turn of the event loop are joined: once for all that are sent the same."""
 
 import asyncio
 

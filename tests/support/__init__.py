@@ -5,8 +5,8 @@ rows to stand on. `stack` runs Roomcast as a whole, in either shape, `program` t
 one gateway in this process. `rest`, `clients` and `raw_socket` speak to them, as a REST client, as the
 official Socket.IO clients and byte by byte; `client_kinds` names the clients a test runs with. `forging`
 makes tokens that the API did not issue, `proxy` is a TCP link that fails as networks do, `model` a model
-server that follows a script, `recording_publisher` a bus for the tests of the outbox, and `deployment` reads
+server that follows a script, `posting` makes posts as the store takes them, and `deployment` reads
 compose.yaml and what belongs to it.
 
-It holds no tests, and nothing in it imports a test.
+It holds no tests, and imports none. Helpers of one folder's tests alone stand in that folder.
 """

@@ -3,8 +3,8 @@
 import asyncio
 
 import pytest
+from e2e.replies.streamed_replies import chunks_of, finished, story
 from support.client_kinds import Connect, Register, each_client
-from support.streamed_replies import chunks_of, finished, story
 
 
 @each_client

@@ -2,8 +2,8 @@
 
 import asyncio
 
+from e2e.replies.streamed_replies import being_written, cancel, chunks_of, finished, message_of, story
 from support.client_kinds import Connect, Register, each_client
-from support.streamed_replies import being_written, cancel, chunks_of, finished, message_of, story
 
 
 @each_client

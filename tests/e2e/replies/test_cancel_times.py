@@ -8,12 +8,21 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import pytest
+from e2e.replies.streamed_replies import (
+    cancel,
+    chunks_of,
+    finished,
+    last_attempt,
+    like,
+    opened,
+    story,
+    text_of,
+)
 from support.client_kinds import NewClient
 from support.clients import SocketClient
 from support.rest import Api, Person
 from support.servers import PostgresServer, RabbitServer, RedisServer
 from support.stack import Service, Services
-from support.streamed_replies import cancel, chunks_of, finished, last_attempt, like, opened, story, text_of
 
 from bench.load.crowd import Crowd
 

@@ -10,11 +10,11 @@ from datetime import datetime
 from typing import Any, Final
 
 import pytest
+from e2e.replies.streamed_replies import cancel, chunks_of, finished, last_attempt, like, opened, text_of
 from support.client_kinds import NewClient
 from support.clients import SocketClient
 from support.rest import Person
 from support.stack import Services
-from support.streamed_replies import cancel, chunks_of, finished, last_attempt, like, opened, text_of
 
 CANCELS: Final = 24
 JOINS: Final = 200

@@ -3,9 +3,9 @@
 from collections.abc import AsyncIterator
 
 import pytest
+from integration.accounts.office import Office, kept_here, sessions_of
 from redis.asyncio import Redis
 from support.database import Database
-from support.office import Office, kept_here, sessions_of
 from support.servers import RedisServer
 
 from chat_api.accounts.accounts import Accounts

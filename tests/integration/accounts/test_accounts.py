@@ -6,7 +6,7 @@ import time
 
 import jwt
 import pytest
-from support.office import PASSWORD, Office, a_name
+from integration.accounts.office import PASSWORD, Office, a_name
 
 from chat_api.accounts.sessions import Session
 from chat_api.http.problems import (

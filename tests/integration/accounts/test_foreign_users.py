@@ -5,7 +5,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from support.office import PASSWORD, Office, a_name
+from integration.accounts.office import PASSWORD, Office, a_name
 
 from chat_api.accounts.accounts import Accounts
 from chat_api.accounts.foreign_users import ForeignUsers

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import jwt
 import pytest
+from integration.accounts.office import PASSWORD, Office, sessions_of
 from redis.asyncio import Redis
-from support.office import PASSWORD, Office, sessions_of
 from support.servers import RedisServer
 
 from chat_api.accounts.sessions import Session

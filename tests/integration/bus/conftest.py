@@ -4,8 +4,9 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import pytest
-from support.buses import Broker, Local, Rabbit, rabbit_channel
+from integration.bus.buses import Broker, Local, Rabbit
 from support.servers import RabbitServer
+from support.servers.rabbitmq import rabbit_channel
 
 from shared.bus import ack_policy as settling
 from shared.bus.rabbit.topology import QUEUES, declare

@@ -1,6 +1,6 @@
 """The promises of every bus about events: one set of tests over RabbitMQ and the bus within a process."""
 
-from support.buses import Broker, Gateway, gateway, message, running, to
+from integration.bus.buses import Broker, Gateway, gateway, message, running, to
 
 from shared.bus import Routed
 from shared.events import (

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
-from support.buses import BOUND, Broker, eventually, running, to, until
+from integration.bus.buses import BOUND, Broker, eventually, running, to, until
 
 from shared.bus import BusUnavailableError, Job, PoisonedEventError, WorkQueue
 from shared.bus.ack_policy import ATTEMPTS

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
-from support.chat_server import Server
+from integration.command.chat_server import Server
 
 
 @pytest.fixture

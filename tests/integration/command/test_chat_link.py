@@ -6,7 +6,7 @@ from typing import Any
 import aiohttp
 import pytest
 import socketio
-from support.chat_server import BOUND, Listener, Place, Server, ack, linked
+from integration.command.chat_server import BOUND, Listener, Place, Server, ack, linked
 
 from roomcast.chat.connection.link import Link
 from roomcast.chat.connection.rest import ChatError, RefusedError, Rest, UnreachableError

@@ -3,7 +3,7 @@
 import aiohttp
 import pytest
 from aiohttp import web
-from support.chat_server import Server, posted, problem
+from integration.command.chat_server import Server, posted, problem
 
 from roomcast.chat.connection.account import LoggedOutError
 

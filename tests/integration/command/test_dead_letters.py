@@ -2,17 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import aiormq
 import orjson
 import pytest
-from aiormq.abc import AbstractChannel
 from support.database import Database
 from support.program import roomcast
 from support.servers import RabbitServer
+from support.servers.rabbitmq import rabbit_channel
 
 from shared.bus import Job, PoisonedEventError, Routed, WorkQueue
 from shared.bus.ack_policy import ATTEMPTS
@@ -23,24 +22,15 @@ from shared.events import REPLY_FINISHED, REPLY_REQUESTED, Event
 from shared.ids import new_id
 
 
-@asynccontextmanager
-async def broker(url: str) -> AsyncIterator[AbstractChannel]:
-    connection = await aiormq.connect(url)
-    try:
-        yield await connection.channel()
-    finally:
-        await connection.close()
-
-
 @pytest.fixture
 async def url(rabbitmq: RabbitServer) -> AsyncIterator[str]:
     """The broker, with empty queues."""
-    async with broker(rabbitmq.url) as channel:
+    async with rabbit_channel(rabbitmq.url) as channel:
         await declare(channel)
         for queue in (DEAD_LETTERS, *WorkQueue):
             await channel.queue_purge(queue)
     yield rabbitmq.url
-    async with broker(rabbitmq.url) as channel:
+    async with rabbit_channel(rabbitmq.url) as channel:
         for queue in (DEAD_LETTERS, *WorkQueue):
             await channel.queue_purge(queue)
 
@@ -65,7 +55,7 @@ async def bury(url: str, *events: Event, queue: WorkQueue = WorkQueue.API_REPLIE
 
 
 async def depth(url: str, queue: str) -> int:
-    async with broker(url) as channel:
+    async with rabbit_channel(url) as channel:
         return (await channel.queue_declare(queue, passive=True)).message_count or 0
 
 
@@ -108,7 +98,7 @@ async def test_a_replayed_letter_is_done_by_its_consumer(url: str, tmp_path: Pat
     events = [finished() for _ in range(4)]
     await bury(url, *events)
     assert (await dead(url, tmp_path, "replay", events[1].id))[0] == 0
-    async with broker(url) as channel:
+    async with rabbit_channel(url) as channel:
         message = await channel.basic_get(WorkQueue.API_REPLIES, no_ack=True)
     headers = message.header.properties.headers or {}
     assert (headers["cloudEvents_id"], message.routing_key) == (events[1].id, REPLY_FINISHED)
@@ -122,7 +112,7 @@ async def test_a_replayed_letter_is_done_by_its_consumer(url: str, tmp_path: Pat
 
 async def test_what_no_queue_would_take_stays(url: str, tmp_path: Path) -> None:
     """Junk, and types that nobody works on, are kept and said so; they can be shown and dropped."""
-    async with broker(url) as channel:
+    async with rabbit_channel(url) as channel:
         await channel.basic_publish(b"\xffjunk", exchange=DEAD, routing_key=REPLY_FINISHED)
         odd = Event("reply.reviewed", b"{}")
         properties = aiormq.spec.Basic.Properties(
@@ -159,7 +149,7 @@ async def test_what_the_broker_gave_up_has_its_reason_too(url: str, tmp_path: Pa
     async with rabbit_bus(url, name="test") as bus:
         await bus.publish([Routed(event, frozenset())])
     for _ in range(ATTEMPTS):
-        async with broker(url) as channel:
+        async with rabbit_channel(url) as channel:
             async with asyncio.timeout(10):
                 while (await channel.basic_get(WorkQueue.API_REPLIES)).delivery_tag is None:  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
@@ -197,7 +187,7 @@ async def test_a_reply_that_nobody_waits_for_is_not_written_again(
 
 async def test_a_queue_that_reading_would_harm_is_refused(url: str) -> None:
     """A quorum queue counts each look as a delivery, and loses the order."""
-    async with broker(url) as channel:
+    async with rabbit_channel(url) as channel:
         await channel.queue_delete(DEAD_LETTERS)
         await channel.queue_declare(DEAD_LETTERS, durable=True, arguments={"x-queue-type": "quorum"})
     try:
@@ -205,6 +195,6 @@ async def test_a_queue_that_reading_would_harm_is_refused(url: str) -> None:
             async with dead_letters(url):
                 raise AssertionError
     finally:
-        async with broker(url) as channel:
+        async with rabbit_channel(url) as channel:
             await channel.queue_delete(DEAD_LETTERS)
             await declare(channel)

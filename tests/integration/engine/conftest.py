@@ -6,9 +6,9 @@ import aiohttp
 import fakeredis
 import orjson
 import pytest
+from integration.engine.raw_websocket import Raw
 from support.clients import NodeDriver
 from support.gateways import RunningGateway, running_gateway
-from support.raw_websocket import Raw
 
 from ws_gateway.limits import Limits
 from ws_gateway.metrics import DIRECT

@@ -5,8 +5,8 @@ import asyncio
 import aiohttp
 import orjson
 import pytest
+from integration.engine.raw_websocket import Raw
 from support.gateways import RunningGateway
-from support.raw_websocket import Raw
 
 from shared.events import Event, user_room
 from ws_gateway.metrics import SLOW_CONSUMERS

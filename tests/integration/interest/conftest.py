@@ -5,8 +5,8 @@ from contextlib import AsyncExitStack
 
 import pytest
 from fakeredis import FakeAsyncRedis
+from integration.interest.gateways import FAST, Gateways
 from redis.asyncio import Redis
-from support.interest import FAST, Gateways
 from support.servers import RedisServer
 
 from shared.interest import leases, reader

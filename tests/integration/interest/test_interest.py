@@ -2,8 +2,8 @@
 
 import asyncio
 
+from integration.interest.gateways import Gateways, message
 from redis.asyncio import Redis
-from support.interest import Gateways, message
 
 from shared.events import TYPING, Event
 from shared.interest import InterestLeases, InterestReader

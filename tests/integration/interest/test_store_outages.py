@@ -6,9 +6,9 @@ import signal
 
 import pytest
 from fakeredis import FakeAsyncRedis, FakeRedis, FakeServer
+from integration.interest.gateways import FAST, Gateways, Missed, message, until_held, until_told
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
-from support.interest import FAST, Gateways, Missed, message, until_held, until_told
 from support.servers import RedisServer
 
 from shared.interest import InterestLeases, InterestReader, leases

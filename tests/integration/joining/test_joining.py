@@ -4,8 +4,8 @@ import asyncio
 
 import fakeredis
 import pytest
+from integration.joining.pending_join import PendingJoin, numbers
 from support.gateways import RunningGateway, eventually, message_created, running_gateway
-from support.pending_join import PendingJoin, numbers
 
 from shared.events import (
     MESSAGE_UPDATED,

@@ -1,7 +1,7 @@
 """Leaving for good: removed members and deleted chats, while joining too."""
 
+from integration.joining.pending_join import PendingJoin, member_removed, numbers
 from support.gateways import RunningGateway, message_created
-from support.pending_join import PendingJoin, member_removed, numbers
 
 from shared.events import (
     CHAT_DELETED,

@@ -6,9 +6,9 @@ from itertools import count
 
 import orjson
 import pytest
+from integration.outbox.instances import Broker, Instance, Prompt, UnevenEar, relaying_without_a_look
+from integration.outbox.publisher import Ear, all_marked
 from support.database import Database
-from support.offers import Broker, Instance, Prompt, UnevenEar, relaying_without_a_look
-from support.outbox import Ear, all_marked
 from support.posting import post_of
 
 from chat_api.chats.membership import lock_chat

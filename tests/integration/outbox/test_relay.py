@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import asyncpg
+from integration.outbox.publisher import Ear, all_marked, event, tell, unpublished
 from support.database import Database
-from support.outbox import Ear, all_marked, event, tell, unpublished
 from support.proxy import Link
 from support.servers import PostgresServer
 

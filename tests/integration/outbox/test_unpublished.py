@@ -1,9 +1,9 @@
 """The relay's statements, on a real PostgreSQL."""
 
 import asyncpg
+from integration.outbox.publisher import event, tell, unpublished
 from sqlalchemy import text
 from support.database import Database
-from support.outbox import event, tell, unpublished
 
 from chat_api.outbox.gaps import SequenceGaps
 from chat_api.outbox.record import record

@@ -4,18 +4,18 @@ import asyncio
 from collections.abc import Awaitable
 
 import pytest
-from support.rabbit import (
+from integration.rabbit.broker import (
     BOUND,
     GATEWAY_QUEUE,
     Gateway,
     gateway,
     message,
     published,
-    rabbit_channel,
     to,
     until,
 )
 from support.servers import RabbitServer
+from support.servers.rabbitmq import rabbit_channel
 
 from shared.bus import Bus, BusUnavailableError, Job, WorkQueue
 from shared.bus.rabbit import sender

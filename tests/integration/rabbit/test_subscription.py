@@ -7,7 +7,7 @@ from typing import Any
 import aiormq
 import pytest
 from aiormq.abc import AbstractChannel
-from support.rabbit import (
+from integration.rabbit.broker import (
     BOUND,
     GATEWAY_QUEUE,
     Gateway,
@@ -15,13 +15,13 @@ from support.rabbit import (
     gateway,
     message,
     published,
-    rabbit_channel,
     require_no_queue,
     running,
     to,
     until,
 )
 from support.servers import RabbitServer
+from support.servers.rabbitmq import rabbit_channel
 
 from shared.bus import Bus, Job, WorkQueue
 from shared.bus import deduplication as recent

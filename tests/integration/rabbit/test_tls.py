@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from support.rabbit import gateway, message, to, until
+from integration.rabbit.broker import gateway, message, to, until
 from support.servers import RabbitServer
 from yarl import URL
 

@@ -5,8 +5,9 @@ import asyncio
 import aiormq
 import pytest
 from aiormq.abc import AbstractChannel
-from support.rabbit import BOUND, gateway, message, published, rabbit_channel, running, to, until
+from integration.rabbit.broker import BOUND, gateway, message, published, running, to, until
 from support.servers import RabbitServer
+from support.servers.rabbitmq import rabbit_channel
 
 from shared.bus import Bus, BusUnavailableError, Job, WorkQueue
 from shared.bus.ack_policy import ATTEMPTS

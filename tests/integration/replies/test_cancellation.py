@@ -6,8 +6,8 @@ from time import monotonic
 
 import orjson
 import pytest
+from integration.replies.conversation import Conversation
 from redis.asyncio import Redis
-from support.conversation import Conversation
 from support.database import Database
 from support.servers import RedisServer
 

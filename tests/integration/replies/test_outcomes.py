@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 
 import orjson
 import pytest
+from integration.replies.conversation import Conversation
 from redis.asyncio import Redis
-from support.conversation import Conversation
 from support.database import Database
 from support.servers import RedisServer
 

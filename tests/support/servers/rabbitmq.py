@@ -3,7 +3,12 @@
 import itertools
 import os
 import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
+
+import aiormq
+from aiormq.abc import AbstractChannel
 
 from support.servers.ports import free_port
 from support.servers.process import Folder, Process, ServerFailedError, accepts, find_program
@@ -122,3 +127,13 @@ class RabbitServer:
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": _ERLANG,
             "RUNNING_UNDER_SYSTEMD": "true",  # its script then becomes the node instead of watching it
         }
+
+
+@asynccontextmanager
+async def rabbit_channel(url: str) -> AsyncIterator[AbstractChannel]:
+    """A plain channel on a connection of its own, beside what is tested."""
+    connection = await aiormq.connect(url)
+    try:
+        yield await connection.channel()
+    finally:
+        await connection.close()

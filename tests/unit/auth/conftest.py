@@ -1,7 +1,7 @@
 """A verifier, its keys and its clock."""
 
 import pytest
-from support.tokens import Clock, OneKey
+from unit.auth.signed import Clock, OneKey
 
 from shared.auth.tokens import Verifier
 

@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from support.tokens import GOOD, KEY, OneKey, encoded, refusal, signed, token
+from unit.auth.signed import GOOD, KEY, OneKey, encoded, refusal, signed, token
 
 from shared.auth.tokens import Verifier
 

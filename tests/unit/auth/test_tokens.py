@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from support.tokens import GOOD, NOW, Clock, OneKey, refusal, signed, token
+from unit.auth.signed import GOOD, NOW, Clock, OneKey, refusal, signed, token
 
 from shared.auth.jwks import KeysUnavailableError
 from shared.auth.tokens import Claims, Verifier

@@ -7,7 +7,7 @@ import aiohttp
 import orjson
 import pytest
 from aiohttp import web
-from support.endpoints import OWN, Answer, Ask, BearersOnly, Failing, things
+from unit.http.endpoints import OWN, Answer, Ask, BearersOnly, Failing, things
 
 from chat_api.http.endpoints import add_endpoints
 from chat_api.http.error_middleware import problems_middleware

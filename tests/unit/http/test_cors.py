@@ -1,6 +1,6 @@
 """Pages of other origins: who may call, and what preflights are told."""
 
-from support.endpoints import OWN, Ask, Failing
+from unit.http.endpoints import OWN, Ask, Failing
 
 from chat_api.http.problems import NotFound
 

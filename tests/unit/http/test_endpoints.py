@@ -3,7 +3,7 @@
 from io import BytesIO
 
 import pytest
-from support.endpoints import CHAT, Ask, Failing, sent, things
+from unit.http.endpoints import CHAT, Ask, Failing, sent, things
 
 from chat_api.http.openapi import openapi
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 import pytest
-from support.endpoints import Ask, sent
+from unit.http.endpoints import Ask, sent
 
 
 async def test_a_fitting_body_reaches_the_handler(ask: Ask) -> None:

@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from support.endpoints import Ask, Failing
+from unit.http.endpoints import Ask, Failing
 
 from chat_api.http.error_middleware import problems_middleware
 from chat_api.http.problems import Forbidden, Problem, RateLimited, ValidationFailed

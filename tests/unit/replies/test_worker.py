@@ -3,7 +3,16 @@
 import asyncio
 
 import pytest
-from support.worker import Broken, Recorder, Scripted, Silent, answered, body_of, job_for, request_for
+from unit.replies.surroundings import (
+    Broken,
+    Recorder,
+    Scripted,
+    Silent,
+    answered,
+    body_of,
+    job_for,
+    request_for,
+)
 
 from ai_worker.responder import (
     Facts,

@@ -4,7 +4,7 @@ import asyncio
 from time import perf_counter
 
 import pytest
-from support.worker import Broken, Recorder, Scripted, answered, body_of, job_for, request_for
+from unit.replies.surroundings import Broken, Recorder, Scripted, answered, body_of, job_for, request_for
 
 from ai_worker.responder import (
     Part,

@@ -3,6 +3,9 @@
 import asyncio
 from typing import Self
 
+from support.clients import Ack, PythonClient
+from support.gateways import RunningGateway
+
 from shared.events import (
     MEMBER_REMOVED,
     Event,
@@ -10,8 +13,6 @@ from shared.events import (
     chat_room,
     user_room,
 )
-from support.clients import Ack, PythonClient
-from support.gateways import RunningGateway
 
 
 class PendingJoin:

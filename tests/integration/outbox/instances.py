@@ -9,15 +9,15 @@ from typing import Any
 
 import asyncpg
 import pytest
+from integration.outbox.publisher import Ear
+from support.database import Database
+from support.posting import post_of
 
 from chat_api.chats.group_commit import Poster
 from chat_api.database.connections import connect
 from chat_api.outbox import relay
 from chat_api.outbox.leader import Leader
 from shared.events import Event
-from support.database import Database
-from support.outbox import Ear
-from support.posting import post_of
 
 
 class UnevenEar(Ear):

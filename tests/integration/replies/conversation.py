@@ -2,6 +2,9 @@
 
 import asyncio
 
+from support.database import Database
+from support.posting import post_of
+
 from chat_api.chats.group_commit import Poster, Verdict
 from chat_api.database.connections import connect
 from shared.bus import Job
@@ -12,8 +15,6 @@ from shared.events import (
     ReplyFailed,
     ReplyFinished,
 )
-from support.database import Database
-from support.posting import post_of
 
 
 class Conversation:

@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import Sequence
 
+from support.database import Database
+
 from chat_api.outbox.record import record
 from shared.bus import BusUnavailableError
 from shared.events import Event
-from support.database import Database
 
 
 class Ear:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncEngine
+from support.database import Database
 
 from chat_api.accounts.accounts import Accounts
 from chat_api.accounts.authentication import BearerAuthenticator
@@ -13,7 +14,6 @@ from chat_api.http.endpoints import Caller
 from shared.auth.tokens import Claims, Verifier
 from shared.ids import new_id
 from shared.store.ended_sessions import EndedSessions
-from support.database import Database
 
 PASSWORD = "correct horse battery"
 

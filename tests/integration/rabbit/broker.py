@@ -6,11 +6,11 @@ from contextlib import asynccontextmanager
 
 import aiormq
 import pytest
-from aiormq.abc import AbstractChannel
+from support.servers import RabbitServer
+from support.servers.rabbitmq import rabbit_channel
 
 from shared.bus import Bus, BusUnavailableError, Routed
 from shared.events import MESSAGE_CREATED, Event
-from support.servers import RabbitServer
 
 BOUND = 30.0
 GATEWAY_QUEUE = "gateway.a"
@@ -31,15 +31,6 @@ class Gateway:
 
     def unlinked(self) -> None:
         self.links.append(None)
-
-
-@asynccontextmanager
-async def rabbit_channel(url: str) -> AsyncIterator[AbstractChannel]:
-    connection = await aiormq.connect(url)
-    try:
-        yield await connection.channel()
-    finally:
-        await connection.close()
 
 
 @asynccontextmanager

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Protocol
 
-import aiormq
+from support.servers.rabbitmq import rabbit_channel
 
 from shared.bus import Bus, Routed
 from shared.bus.local import LocalBus
@@ -91,15 +91,6 @@ class Gateway:
             while not met(self):
                 self._changed.clear()
                 await self._changed.wait()
-
-
-@asynccontextmanager
-async def rabbit_channel(url: str) -> AsyncIterator[aiormq.abc.AbstractChannel]:
-    connection = await aiormq.connect(url)
-    try:
-        yield await connection.channel()
-    finally:
-        await connection.close()
 
 
 @asynccontextmanager

@@ -8,13 +8,13 @@ from typing import Any
 import aiohttp
 import socketio
 from aiohttp import web
+from support.servers.ports import free_port
 
 from roomcast.chat.connection.account import Account
 from roomcast.chat.connection.link import Link
 from roomcast.chat.connection.outbox import Outbox
 from roomcast.chat.connection.rest import Rest
 from roomcast.chat.models import Joined, Message
-from support.servers.ports import free_port
 
 BOUND = 10.0
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
